@@ -1,0 +1,212 @@
+"""Every error this project raises on purpose, as one tree.
+
+::
+
+    ArmlxError
+    ├── UsageError                    the request itself makes no sense                        (exit 2)
+    ├── StorageError                  fetching or publishing bytes                             (exit 1)
+    │   ├── RootFormatError           not a content address we know                            (exit 2)
+    │   ├── ContentMismatch           bytes that do not belong to the root asked for           (exit 3)
+    │   ├── ContentNotFound           nobody has it (yet)                                      (exit 75)
+    │   ├── ContentTooLarge           more bytes than the limit                                (exit 1)
+    │   ├── StorageUnavailable        no endpoint answered                                     (exit 75)
+    │   └── SchemeUnsupported         a scheme this build cannot prove yet                     (exit 1)
+    ├── ProtocolError                 protocol.json                                            (exit 1)
+    │   ├── ProtocolInvalid           does not parse or breaks a rule; carries the path
+    │   └── MetricError               the log does not yield exactly one metric                (exit 3)
+    ├── FormatError                   a bundle, manifest, evidence, claim or attestation document (exit 1)
+    ├── CandidateError                a candidate that cannot be packed or placed              (exit 1)
+    ├── ChainError                    RPC, contracts and transactions                          (exit 1)
+    │   ├── RpcUnavailable            no endpoint answered                                     (exit 75)
+    │   ├── WrongChain                another chain, or contracts wired otherwise              (exit 1)
+    │   ├── ContractRevert            a call or transaction reverted; carries the decoded error (exit 6)
+    │   ├── InsufficientFunds         native coin or tokens are missing                        (exit 1)
+    │   ├── TransactionPending        sent, not yet mined: look again                          (exit 75)
+    │   ├── JournalError              the transaction journal is locked or inconsistent        (exit 1)
+    │   └── PreconditionFailed        a recorded precondition no longer holds                  (exit 3)
+    ├── ClaimRefused                  a claim that would lose its stake, or was already made   (exit 3)
+    ├── MarketError                   a trade outside the bounds that were given               (exit 1)
+    ├── SigningError                  keys, passphrases, signatures                            (exit 4)
+    │   ├── KeystoreError
+    │   └── GuardRefused              the single-sign guard refuses a second verdict
+    ├── DevnetError                   the local world                                          (exit 1)
+    ├── VerifierFault                 something on the validator's side failed: never a rejection (exit 5)
+    │   └── SandboxUnavailable        no sandbox back-end works here
+    └── MinerFault                    proven fault of the candidate: may lead to a rejection   (exit 3)
+
+Each message says what happened, what it means, and what to do next. Only the command line exits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_FINDING = 3
+EXIT_KEY = 4
+EXIT_UNDECIDED = 5
+EXIT_REVERTED = 6
+EXIT_TRY_LATER = 75
+EXIT_INTERRUPTED = 130
+
+
+class ArmlxError(Exception):
+    """Base of all errors of this project.
+
+    Args:
+        message: What happened, in one sentence.
+        meaning: What that means for the person, if the first sentence does not say it.
+        next_step: What to do now.
+        details: Further facts for ``--json``; integers, strings and lists of them only.
+    """
+
+    exit_code: ClassVar[int] = EXIT_ERROR
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        meaning: str | None = None,
+        next_step: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.meaning = meaning
+        self.next_step = next_step
+        self.details = details or {}
+
+    @property
+    def code(self) -> str:
+        """A stable, machine-readable name: the class name."""
+        return type(self).__name__
+
+    def sentences(self) -> list[str]:
+        """The message and its two optional companions, in reading order."""
+        return [part for part in (self.message, self.meaning, self.next_step) if part]
+
+
+class UsageError(ArmlxError):
+    exit_code = EXIT_USAGE
+
+
+class StorageError(ArmlxError):
+    pass
+
+
+class RootFormatError(StorageError):
+    exit_code = EXIT_USAGE
+
+
+class ContentMismatch(StorageError):
+    exit_code = EXIT_FINDING
+
+
+class ContentNotFound(StorageError):
+    exit_code = EXIT_TRY_LATER
+
+
+class ContentTooLarge(StorageError):
+    pass
+
+
+class StorageUnavailable(StorageError):
+    exit_code = EXIT_TRY_LATER
+
+
+class SchemeUnsupported(StorageError):
+    pass
+
+
+class ProtocolError(ArmlxError):
+    pass
+
+
+class ProtocolInvalid(ProtocolError):
+    pass
+
+
+class MetricError(ProtocolError):
+    exit_code = EXIT_FINDING
+
+
+class FormatError(ArmlxError):
+    pass
+
+
+class CandidateError(ArmlxError):
+    pass
+
+
+class ChainError(ArmlxError):
+    pass
+
+
+class RpcUnavailable(ChainError):
+    exit_code = EXIT_TRY_LATER
+
+
+class WrongChain(ChainError):
+    pass
+
+
+class ContractRevert(ChainError):
+    exit_code = EXIT_REVERTED
+
+
+class InsufficientFunds(ChainError):
+    pass
+
+
+class TransactionPending(ChainError):
+    exit_code = EXIT_TRY_LATER
+
+
+class JournalError(ChainError):
+    pass
+
+
+class PreconditionFailed(ChainError):
+    exit_code = EXIT_FINDING
+
+
+class ClaimRefused(ArmlxError):
+    exit_code = EXIT_FINDING
+
+
+class MarketError(ArmlxError):
+    pass
+
+
+class SigningError(ArmlxError):
+    exit_code = EXIT_KEY
+
+
+class KeystoreError(SigningError):
+    pass
+
+
+class GuardRefused(SigningError):
+    pass
+
+
+class DevnetError(ArmlxError):
+    pass
+
+
+class VerifierFault(ArmlxError):
+    """Something on the validator's own side failed. It can never lead to a rejection."""
+
+    exit_code = EXIT_UNDECIDED
+
+
+class SandboxUnavailable(VerifierFault):
+    pass
+
+
+class MinerFault(ArmlxError):
+    """A fault proven on the candidate's side. The only error type that can lead to a rejection."""
+
+    exit_code = EXIT_FINDING

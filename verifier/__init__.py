@@ -1,0 +1,1 @@
+"""The verifier: takes a claim, returns a verdict. It knows nothing of wallets."""

@@ -1,0 +1,1 @@
+"""Running a stranger's program: one interface, one back-end per system."""

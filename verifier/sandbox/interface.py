@@ -1,0 +1,162 @@
+"""One interface for every sandbox back-end.
+
+Invariants every back-end keeps, and ``selfcheck`` proves:
+
+- the child never runs with the verifier's user id where the verifier is root, and never with capabilities;
+- it sees only the mounts of its ``SandboxSpec``, the read-only system and fresh, bounded temporary folders;
+- it has no network of any kind; its only way out is its log and the descriptors of ``pass_fds``;
+- when ``kill_tree`` returns, no process of the sandbox exists any more, whatever it forked or daemonised;
+- no path that the child could write is ever opened by the verifier.
+
+::
+
+    with backend.start(spec, log) as process:
+        process.wait(timeout_seconds=30.0)
+        process.kill_tree()
+        print(process.usage().cpu_seconds)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or folder of the host shown inside, always read-only."""
+
+    source: Path
+    target: PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the child may use. All are enforced by the kernel or by polling and killing."""
+
+    memory_bytes: int = 4 << 30
+    """Resident memory of the whole tree."""
+    processes: int = 64
+    open_files: int = 256
+    file_bytes: int = 64 << 20
+    """Largest single file it may write."""
+    scratch_bytes: int = 256 << 20
+    """Size of each writable temporary folder (``/tmp`` and its HOME)."""
+    log_bytes: int = 32 << 20
+    """The tree is killed once its log has reached this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """One program to run inside.
+
+    Attributes:
+        argv: Program and arguments, as seen inside.
+        env: The whole environment; nothing is inherited.
+        cwd: Working directory inside. It must be a mount, or lie in one, or be scratch.
+        mounts: What is shown, read-only. Later mounts may lie over earlier ones.
+        scratch: Further fresh writable folders (tmpfs), each of ``limits.scratch_bytes``.
+        pass_fds: Host descriptors the child keeps, under the same number.
+        python: Interpreters or virtual environments to show inside at their own paths, with what they need
+            (base installation, shared libraries).
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: PurePosixPath = PurePosixPath("/tmp")  # noqa: S108 (a path inside the sandbox)
+    mounts: Sequence[Mount] = ()
+    scratch: Sequence[PurePosixPath] = ()
+    pass_fds: Sequence[int] = ()
+    python: Sequence[Path] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the tree used so far; the outside clock reads it."""
+
+    cpu_seconds: float
+    peak_memory_bytes: int
+    wall_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the child ended.
+
+    Attributes:
+        code: Exit status, or minus the signal's number.
+        killed_for: ``None``, or which limit made *us* kill it: ``memory``, ``log``, ``deadline``.
+    """
+
+    code: int
+    killed_for: str | None
+
+
+class LogSink(Protocol):
+    """Receives the child's stdout and stderr, byte for byte, in order."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+class SandboxProcess(Protocol):
+    """A running child and all it started."""
+
+    def wait(self, timeout_seconds: float | None = None) -> Exit | None:
+        """Wait for the first process inside to end; ``None`` if it still runs after the timeout."""
+        ...
+
+    def poll(self) -> Exit | None: ...
+
+    def kill_tree(self, reason: str = "deadline") -> None:
+        """Kill everything inside and return only when it is seen to be gone.
+
+        Raises:
+            VerifierFault: if something survives.
+        """
+        ...
+
+    def usage(self) -> Usage:
+        """Usage of the whole tree, ended processes included; still answers after the end."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kills the tree if it still runs."""
+        ...
+
+
+class Sandbox(Protocol):
+    """A back-end."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self) -> None:
+        """Prove quickly that this back-end works here.
+
+        Raises:
+            SandboxUnavailable: with what is missing and the command that installs it. There is no
+                silent fall-back to running bare.
+        """
+        ...
+
+    def start(self, spec: SandboxSpec, log: LogSink) -> SandboxProcess:
+        """Start a child.
+
+        Raises:
+            SandboxUnavailable: the back-end cannot start it. A failing *program* is not an error here.
+        """
+        ...
