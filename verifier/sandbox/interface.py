@@ -22,7 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
+
+INSIDE_TMP: Final = PurePosixPath("/tmp")  # noqa: S108 (a path inside the sandbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class SandboxSpec:
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    cwd: PurePosixPath = PurePosixPath("/tmp")  # noqa: S108 (a path inside the sandbox)
+    cwd: PurePosixPath = INSIDE_TMP
     mounts: Sequence[Mount] = ()
     scratch: Sequence[PurePosixPath] = ()
     pass_fds: Sequence[int] = ()
