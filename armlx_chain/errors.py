@@ -30,6 +30,7 @@
     │   ├── KeystoreError
     │   └── GuardRefused              the single-sign guard refuses a second verdict
     ├── DevnetError                   the local world                                          (exit 1)
+    │   └── DevnetRpcError            its node answered with a JSON-RPC error (code and data)
     ├── VerifierFault                 something on the validator's side failed: never a rejection (exit 5)
     │   └── SandboxUnavailable        no sandbox back-end works here
     └── MinerFault                    proven fault of the candidate: may lead to a rejection   (exit 3)
@@ -194,6 +195,20 @@ class GuardRefused(SigningError):
 
 class DevnetError(ArmlxError):
     pass
+
+
+class DevnetRpcError(DevnetError):
+    """A JSON-RPC error: raised inside the local node for the caller, and by our client of that node.
+
+    Attributes:
+        rpc_code: The JSON-RPC error code, such as -32000, or 3 for a revert.
+        rpc_data: The error's ``data`` member (hex text for a revert), or None.
+    """
+
+    def __init__(self, rpc_code: int, message: str, rpc_data: str | None = None) -> None:
+        super().__init__(message)
+        self.rpc_code = rpc_code
+        self.rpc_data = rpc_data
 
 
 class VerifierFault(ArmlxError):
