@@ -1,0 +1,1 @@
+"""The chain: RPC, one class per contract, and transactions that happen exactly once."""

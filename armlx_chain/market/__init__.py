@@ -1,0 +1,1 @@
+"""The bonding curve: quotes, and buying and selling within bounds."""

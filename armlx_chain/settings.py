@@ -1,0 +1,140 @@
+"""Networks and folders, from flags, environment and the local world's state file.
+
+Nothing is read at import. ``Settings`` is made once, by the command line, and handed down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import contracts_abi
+from armlx_chain.errors import UsageError
+from armlx_chain.types import Address
+
+DEVNET_STATE = "devnet.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where a chain and its storage are.
+
+    Attributes:
+        confirmations: Blocks on top of a receipt before it counts.
+        seed_delay_blocks: Blocks after a submission whose hash seeds its evaluation.
+    """
+
+    name: str
+    chain_id: int
+    rpc_url: str
+    storage_urls: tuple[str, ...]
+    verifier_registry: Address
+    proposal_ledger: Address
+    project_registry: Address
+    flow: Address | None
+    confirmations: int
+    seed_delay_blocks: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one invocation works with."""
+
+    network: Network
+    home: Path
+
+    @property
+    def keystore_folder(self) -> Path:
+        return self.home / "keystores"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.home / "journal.sqlite"
+
+    @property
+    def guard_path(self) -> Path:
+        return self.home / "guard.sqlite"
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.home / "cache"
+
+
+def default_home(env: Mapping[str, str] = os.environ) -> Path:
+    """``$ARMLX_HOME``, or ``~/.armlx-chain``."""
+    return Path(env["ARMLX_HOME"]) if env.get("ARMLX_HOME") else Path.home() / ".armlx-chain"
+
+
+def devnet_folder(home: Path, env: Mapping[str, str] = os.environ) -> Path:
+    """Where the local world keeps its state: ``$ARMLX_DEVNET``, or a folder in the home."""
+    return Path(env["ARMLX_DEVNET"]) if env.get("ARMLX_DEVNET") else home / "devnet"
+
+
+def load_network(
+    name: str,
+    *,
+    home: Path,
+    rpc_url: str | None = None,
+    storage_url: str | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Network:
+    """The network of this name: ``galileo`` or ``devnet``, with overrides.
+
+    Raises:
+        UsageError: unknown name, or no local world is running.
+    """
+    if name == "devnet":
+        network = _devnet(devnet_folder(home, env))
+    elif name == "galileo":
+        network = _deployed(name)
+    else:
+        raise UsageError(
+            f"There is no network {name!r}.", next_step="Use --network galileo or --network devnet."
+        )
+    if rpc_url:
+        network = replace(network, rpc_url=rpc_url)
+    if storage_url:
+        network = replace(network, storage_urls=tuple(storage_url.split(",")))
+    return network
+
+
+def _deployed(name: str) -> Network:
+    found = contracts_abi.deployment(name)
+    return Network(
+        name=name,
+        chain_id=found.chain_id,
+        rpc_url=found.rpc_urls[0],
+        storage_urls=(found.indexer_url,),
+        verifier_registry=Address(found.verifier_registry),
+        proposal_ledger=Address(found.proposal_ledger),
+        project_registry=Address(found.project_registry),
+        flow=None if found.flow is None else Address(found.flow),
+        confirmations=3,
+    )
+
+
+def _devnet(folder: Path) -> Network:
+    path = folder / DEVNET_STATE
+    try:
+        state = json.loads(path.read_text())
+        addresses = state["addresses"]
+        return Network(
+            name="devnet",
+            chain_id=int(state["chain_id"]),
+            rpc_url=str(state["rpc_url"]),
+            storage_urls=(str(state["storage_url"]),),
+            verifier_registry=Address(addresses["verifier_registry"]),
+            proposal_ledger=Address(addresses["proposal_ledger"]),
+            project_registry=Address(addresses["project_registry"]),
+            flow=Address(addresses["flow"]),
+            confirmations=0,
+        )
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"No local world is known at {path}.", next_step="Start one with: armlx-chain devnet up"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error}).", next_step="Run: armlx-chain devnet up") from error
