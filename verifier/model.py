@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import NewType
@@ -18,11 +18,21 @@ from armlx_chain.types import Root
 
 Bpb = NewType("Bpb", Decimal)
 _QUANTUM = Decimal("1e-9")
+_DIGITS = 330
 
 
 def bpb(value: float | str | Decimal) -> Bpb:
-    """Bits per byte, fixed to nine digits after the point."""
-    return Bpb(Decimal(value).quantize(_QUANTUM, rounding=ROUND_HALF_EVEN))
+    """Bits per byte, fixed to nine digits after the point.
+
+    Raises:
+        ValueError: if the value is not a finite number.
+    """
+    exact = Decimal(value)
+    if not exact.is_finite():
+        raise ValueError(f"{value} is no figure in bits per byte.")
+    with localcontext() as context:
+        context.prec = _DIGITS  # a model may be as wrong as a double allows
+        return Bpb(exact.quantize(_QUANTUM, rounding=ROUND_HALF_EVEN))
 
 
 class Role(StrEnum):
@@ -53,6 +63,9 @@ class Ending(StrEnum):
 class AuditKind(StrEnum):
     CAUSALITY = "causality"
     FRESH_GAP = "fresh-gap"
+    CHANNEL = "channel"
+    """Fails only on proof that the program itself wrote a message in the harness's name. A truncated,
+    oversized or malformed message is ``Ending.BAD_FRAME`` and no audit at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,10 @@ class RunRecord:
         anomalies: Sentences worth a look (printed value differs from the returned one, …).
         log_path, log_sha256: The run log, byte for byte, and its digest.
         graph_sha256: Digest of the graph that counted.
-        steps: Steps the log reports, if any. Decides nothing.
+        steps: Steps the log reports, if any. Decides nothing, except that the unmodified snapshot as control
+            must make about as many steps as it did when this machine was calibrated.
+        disturbances: What outside measurements say disturbed this run (the machine slept, grew hot, was busy
+            with something else). One sentence each; any of them voids the pair, whatever it scored.
     """
 
     role: Role
@@ -108,6 +124,7 @@ class RunRecord:
     steps: int | None = None
     anomalies: tuple[str, ...] = ()
     graph_sha256: str | None = None
+    disturbances: tuple[str, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -138,7 +155,9 @@ class Reason(StrEnum):
     SEED_UNAVAILABLE = "seed-unavailable"
     VERIFIER_FAULT = "verifier-fault"
     UNREPEATED = "unrepeated"
-    """An audit failed once and passed when repeated."""
+    """An audit failed once and did not fail again when repeated."""
+    UNCALIBRATED = "uncalibrated"
+    """An audit failed whose threshold was never calibrated on this hardware class and environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,14 @@ class Noise:
         reference_seconds: Seconds to the graph of the unmodified snapshot, one figure per warm run.
         shortcut: ``None``, or the sentence that says in which way this measurement is weaker than the rule
             demands (the demonstration uses six runs).
+        point: The plain standard deviation that ``s`` bounds. Shown, never used by the rule.
+        scores: Validation bits per byte of every control run, in order.
+        seed_scores: The same of the runs that differ only in the seed.
+        control_mean: Mean of ``scores``: the centre of the band in which the snapshot as control must lie.
+        steps: Steps of each control run, where the log reports them.
+        calibrated_audits: Audits that were carried out, and passed, on every control run. Only these can
+            lead to a refutation on this class.
+        hardware_class, environment: What the measurement holds for; both must equal the session's.
     """
 
     s: Bpb
@@ -159,6 +186,14 @@ class Noise:
     runs: int
     reference_seconds: tuple[float, ...]
     shortcut: str | None = None
+    point: Bpb | None = None
+    scores: tuple[Bpb, ...] = ()
+    seed_scores: tuple[Bpb, ...] = ()
+    control_mean: Bpb | None = None
+    steps: tuple[int, ...] = ()
+    calibrated_audits: tuple[AuditKind, ...] = ()
+    hardware_class: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +216,9 @@ class Verdict:
         lower_bound: L, the lower bound of the mean gain that enters the ledger.
         minimum_gain: m, the smallest gain the test is made to find.
         llr: The log-likelihood ratio at the end.
-        pairs: All pairs, in order.
+        pairs: All pairs, in order, the voided ones among them.
+        voided: Positions in ``pairs`` (from 0) of those that do not count.
+        gains: D of each pair that counts, in order: the smaller of validation and fresh gain.
         repeats: Further runs made to repeat a failed audit.
         evidence: Facts of the deciding reason.
     """
@@ -198,6 +235,8 @@ class Verdict:
     minimum_gain: Bpb | None = None
     llr: Decimal | None = None
     evidence: dict[str, str] = field(default_factory=dict)
+    voided: tuple[int, ...] = ()
+    gains: tuple[Bpb, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
