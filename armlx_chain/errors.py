@@ -10,6 +10,7 @@
     │   ├── ContentNotFound           nobody has it (yet)                                      (exit 75)
     │   ├── ContentTooLarge           more bytes than the limit                                (exit 1)
     │   ├── StorageUnavailable        no endpoint answered                                     (exit 75)
+    │   ├── EndpointFault             one endpoint misbehaved; the next is tried               (exit 75)
     │   └── SchemeUnsupported         a scheme this build cannot prove yet                     (exit 1)
     ├── ProtocolError                 protocol.json                                            (exit 1)
     │   ├── ProtocolInvalid           does not parse or breaks a rule; carries the path
@@ -114,6 +115,10 @@ class ContentTooLarge(StorageError):
 
 
 class StorageUnavailable(StorageError):
+    exit_code = EXIT_TRY_LATER
+
+
+class EndpointFault(StorageError):
     exit_code = EXIT_TRY_LATER
 
 

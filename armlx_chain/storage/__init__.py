@@ -1,0 +1,1 @@
+"""Root in, verified bytes out: content-addressed storage."""

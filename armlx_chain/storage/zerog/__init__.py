@@ -1,0 +1,1 @@
+"""0G Storage: Merkle tree, node and indexer client, upload, and a local storage node."""
