@@ -1,7 +1,7 @@
 """Every number the verdict depends on, by name, with where it comes from.
 
-"The specification" is the section on statistics of the specification of trusted evaluation. None of these is a
-setting: another value is another rule and needs another identifier and another simulation.
+"The specification" is the section on statistics of the specification of trusted evaluation. None of these
+is a setting: another value is another rule and needs another identifier and another simulation.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ REFERENCE_RUNS: Final = 3
 """Warm baseline runs whose median is the deadline's reference (specification: "at least three runs")."""
 
 SCORE_BAND: Final = 3
-"""A control further than this many m from its calibrated score voids its pair. Our choice: the rule stays sound
-under a drift of 4s, which is 2m at the least m; the loaded machines of the specification were 7 m and more off."""
+"""A control further than this many m from its calibrated score voids its pair. Our choice: the rule stays
+sound under a drift of 4s, which is 2m at the least m, so the band lies beyond that."""
 
 STEP_BAND: Final = 0.03
-"""Relative deviation of the snapshot's steps that voids a pair (specification: "within 3 percent of the class")."""
+"""Relative deviation of the snapshot's steps that voids a pair (specification: "within 3 percent")."""
 
 STEP_BAND_SPREADS: Final = 4
-"""…or this many standard deviations of the calibrated steps, where that is more. Our choice, for benchmarks so
-short that three percent are a handful of steps."""
+"""…or this many standard deviations of the calibrated steps, where that is more. Our choice, for benchmarks
+so short that three percent are a handful of steps."""
 
 MARGIN_OF_BUDGET: Final = 0.02
 """Deadline margin as a share of the training budget (specification: "2 percent of the budget")."""
@@ -78,7 +78,7 @@ MARGIN_SPREADS: Final = 3
 """…or this many times the measured spread of start-up, whichever is more (specification)."""
 
 MARGIN_SECONDS: Final = 5.0
-"""The margin is at most this many seconds at ``MARGIN_REFERENCE_BUDGET`` (specification: "at most 5 s at 300 s")."""
+"""The margin is at most this many seconds up to ``MARGIN_REFERENCE_BUDGET`` (specification)."""
 
 MARGIN_REFERENCE_BUDGET: Final = 300.0
 """Seconds of budget at which ``MARGIN_SECONDS`` is the cap; longer budgets scale it."""
@@ -87,7 +87,7 @@ MARGIN_LIMIT: Final = 0.10
 """The margin is never above this share of the budget (specification: "never above 10 percent")."""
 
 GAP_BPB: Final = Decimal("0.1")
-"""Validation gap above which the fresh-rows audit may fail (specification: "above 0.1 bpb with z above 8")."""
+"""Validation gap above which the fresh-rows audit may fail (specification: "above 0.1 bpb, z above 8")."""
 
 GAP_Z: Final = Decimal(8)
 """…and the z it must exceed as well."""

@@ -29,7 +29,8 @@ class Deadline:
 
     Attributes:
         reference: Median of the warm baseline runs, from start to graph.
-        spread: Standard deviation of the same runs. Their training budget is fixed, so what differs is start-up.
+        spread: Standard deviation of the same runs. Their training budget is fixed, so what differs is
+            start-up.
         margin: What is added.
     """
 
@@ -43,7 +44,7 @@ class Deadline:
 
 
 def margin_seconds(budget: float, spread: float) -> float:
-    """max(2 percent of the budget, 3 spreads), at most 5 s at 300 s and never above 10 percent of the budget."""
+    """max(2 percent of the budget, 3 spreads), at most 5 s at 300 s, never above 10 percent of the budget."""
     wanted = max(MARGIN_OF_BUDGET * budget, MARGIN_SPREADS * spread)
     cap = MARGIN_SECONDS * max(1.0, budget / MARGIN_REFERENCE_BUDGET)
     return min(wanted, cap, MARGIN_LIMIT * budget)
@@ -62,7 +63,7 @@ def deadline_from(reference_seconds: Sequence[float], budget: float) -> Deadline
     times = [float(value) for value in reference_seconds]
     if len(times) < REFERENCE_RUNS:
         raise VerifierFault(
-            f"The deadline needs {REFERENCE_RUNS} warm runs of the unmodified snapshot, there are {len(times)}.",
+            f"The deadline needs {REFERENCE_RUNS} warm runs of the snapshot, there are {len(times)}.",
             next_step="Calibrate this machine for the project again.",
         )
     if not (math.isfinite(budget) and budget > 0 and all(math.isfinite(t) and t > 0 for t in times)):

@@ -130,8 +130,8 @@ def pair_gain(
 
     Args:
         control, candidate: (validation, fresh) bits per byte; less is better.
-        disadvantage: By how much the best on the ledger is better than this control, where an earlier best had
-            to serve as control.
+        disadvantage: By how much the best on the ledger is better than this control, where an earlier best
+            had to serve as control.
     """
     gains = (before - after for before, after in zip(control, candidate, strict=True))
     return bpb(min(gains) - disadvantage)

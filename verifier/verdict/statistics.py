@@ -1,8 +1,8 @@
 """The little statistics the verdict needs, exact to more digits than any figure shows.
 
 - Nothing here opens a file, reads a clock or draws a random number.
-- The chi-square quantile is solved from the regularised incomplete gamma function (its series and its continued
-  fraction, the two classical expansions), so no table and no scientific library is trusted.
+- The chi-square quantile is solved from the regularised incomplete gamma function (its series and its
+  continued fraction, the two classical expansions), so no table and no scientific library is trusted.
 
 >>> round(chi_square_quantile(0.20, 19), 3)
 13.716

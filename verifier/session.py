@@ -1,0 +1,216 @@
+"""A session: control and candidate in interleaved pairs on one machine, until the rule decides.
+
+Steps, in order:
+
+1. Run a pair. Odd pairs run the control first, even pairs the candidate: A B, B A, A B, … so that a machine
+   that slowly changes disturbs both alike.
+2. Ask the rule (``verifier.verdict.case``), which sees all records so far and nothing else.
+3. If it wants another pair, go on with 1. If an audit failed, run candidate and control once more, with other
+   probes and rows, and ask again.
+4. Whatever fails on the verifier's own side ends in ``undecided``.
+
+What the caller still owes: the checks before a run (``precheck``), a seed that nobody knew before the
+candidate was fixed, a noise measured on this machine's class and environment, and the decision what to do
+with the verdict. The same seed and the same records give the same verdict.
+
+::
+
+    verdict = judge(runner, noise, control, candidate, seed=seed, settings=Settings(run_folder=folder))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from armlx_chain.errors import CandidateError, UsageError, VerifierFault
+from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
+from verifier.verdict.case import Case, Rules, Want, next_step
+from verifier.verdict.constants import LAST_LIMIT
+from verifier.verdict.plain import without_runs
+
+log = logging.getLogger(__name__)
+
+Files = Mapping[str, bytes]
+"""Replacement files by relative path; an empty mapping is the unmodified snapshot."""
+
+
+class Runner(Protocol):
+    """Runs one program under the harness; ``HarnessRunner`` is the real one, ``SimRunner`` a simulator."""
+
+    def run(
+        self, role: Role, files: Files, *, run_folder: Path, deadline_seconds: float | None, seed: bytes
+    ) -> RunRecord:
+        """Run the snapshot with these files replaced and measure it from outside.
+
+        Args:
+            run_folder: Where log and records of this run go; the runner creates it.
+            deadline_seconds: On the session's outside clock, from start to graph; ``None`` for no other limit
+                than the protocol's.
+            seed: From it probes and fresh rows are drawn. Two runs of a pair get the same.
+
+        Raises:
+            VerifierFault: for anything that is not the program's doing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a session needs besides programs and noise.
+
+    Attributes:
+        run_folder: The session's folder; each run gets its own below it.
+        deadline_seconds: See ``verifier.verdict.deadline``.
+        rules: What may differ between cases under the same rule.
+    """
+
+    run_folder: Path
+    deadline_seconds: float | None = None
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One thing that happened, for a person who waits.
+
+    Attributes:
+        message: A sentence.
+        number: The pair's number from 1; repeats continue the count.
+        role: Which run it is about, if one.
+        record: The run's record once it has ended.
+    """
+
+    message: str
+    number: int
+    role: Role | None = None
+    record: RunRecord | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def _silent(_: Progress) -> None:
+    return None
+
+
+def judge(
+    runner: Runner,
+    noise: Noise,
+    control_files: Files,
+    candidate_files: Files,
+    *,
+    seed: bytes,
+    settings: Settings,
+    earlier: Sequence[Pair] = (),
+    progress: ProgressCallback = _silent,
+) -> Verdict:
+    """Judge a candidate against a control on this machine.
+
+    Args:
+        noise: Of this project on this hardware class and environment.
+        control_files: The current best's replacement files; empty for the unmodified snapshot.
+        candidate_files: The candidate's replacement files, already checked.
+        seed: Unknown to anybody when the candidate was fixed.
+        earlier: Pairs of the same candidate, control, class and environment, to continue an undecided test.
+
+    Raises:
+        UsageError: if more pairs are asked for than the rule allows.
+    """
+    if not 1 <= settings.rules.pairs <= LAST_LIMIT:
+        raise UsageError(f"A test runs 1 to {LAST_LIMIT} pairs, not {settings.rules.pairs}.")
+    session = _Session(runner, control_files, candidate_files, seed, settings, progress)
+    case = Case(noise=noise, rules=settings.rules, pairs=tuple(earlier))
+    try:
+        while True:
+            step = next_step(case)
+            if isinstance(step, Verdict):
+                progress(Progress(f"Verdict: {step.outcome} ({step.reason}).", len(case.pairs)))
+                return step
+            case = session.extend(case, step)
+    except VerifierFault as fault:
+        log.warning("The session ended with a fault on this side: %s", fault)
+        verdict = without_runs(Reason.VERIFIER_FAULT, " ".join(fault.sentences()), noise=noise)
+        return replace(verdict, pairs=session.pairs or case.pairs)
+
+
+def precheck(*checks: Callable[[], object]) -> Verdict | None:
+    """Run the checks that come before any run; a candidate that breaks one is not run, sent or slashed.
+
+    Returns:
+        ``None`` if all passed, else an ``undecided`` verdict with reason ``gate``.
+    """
+    for check in checks:
+        try:
+            check()
+        except CandidateError as refusal:
+            return without_runs(Reason.GATE, " ".join(refusal.sentences()))
+    return None
+
+
+def run_seed(seed: bytes, label: str) -> bytes:
+    """The seed of one pair or repeat: other probes and rows in each, the same for every verifier."""
+    return hashlib.sha256(b"armlx-chain/session-run/1\0" + seed + b"\0" + label.encode()).digest()
+
+
+class _Session:
+    """Runs what the rule wants, in the order that is fair."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        control: Files,
+        candidate: Files,
+        seed: bytes,
+        settings: Settings,
+        progress: ProgressCallback,
+    ) -> None:
+        self._runner = runner
+        self._files = {Role.CONTROL: control, Role.CANDIDATE: candidate}
+        self._seed = seed
+        self._settings = settings
+        self._progress = progress
+        self.pairs: tuple[Pair, ...] = ()
+
+    def extend(self, case: Case, want: Want) -> Case:
+        """The case with one more pair, or with the repeats of a failed audit."""
+        number = len(case.pairs) + 1
+        if want is Want.PAIR:
+            # A B, B A, A B, …: a steady drift of the machine cancels over two pairs.
+            control_first = number % 2 == 1
+            runs = self._both(f"pair-{number:02d}", number, control_first=control_first)
+            self.pairs = (*case.pairs, Pair(control=runs[Role.CONTROL], candidate=runs[Role.CANDIDATE]))
+            return replace(case, pairs=self.pairs)
+        self._progress(
+            Progress("An audit failed: candidate and control run once more to confirm it.", number)
+        )
+        # The control runs last: a machine that broke for good after the first control shows it here.
+        runs = self._both("repeat-01", number, control_first=False)
+        return replace(case, repeats=(runs[Role.CANDIDATE], runs[Role.CONTROL]))
+
+    def _both(self, label: str, number: int, *, control_first: bool) -> dict[Role, RunRecord]:
+        order = (Role.CONTROL, Role.CANDIDATE) if control_first else (Role.CANDIDATE, Role.CONTROL)
+        seed = run_seed(self._seed, label)
+        return {role: self._run(role, label, number, seed) for role in order}
+
+    def _run(self, role: Role, label: str, number: int, seed: bytes) -> RunRecord:
+        self._progress(Progress(f"{label}: {role} starts.", number, role))
+        record = self._runner.run(
+            role,
+            self._files[role],
+            run_folder=self._settings.run_folder / f"{label}-{role}",
+            deadline_seconds=self._settings.deadline_seconds,
+            seed=seed,
+        )
+        score = "no model" if record.validation is None else f"{record.validation} bits per byte"
+        self._progress(Progress(f"{label}: {role} ended ({record.ending}), {score}.", number, role, record))
+        return record
+
+
+def is_final(verdict: Verdict) -> bool:
+    """Whether running the same candidate again on this machine could not change the verdict."""
+    return verdict.outcome is not Outcome.UNDECIDED or verdict.reason in (Reason.GATE, Reason.UNSUPPORTED)
