@@ -1,0 +1,1 @@
+"""From a run folder to a staked claim, and from files to a published project."""

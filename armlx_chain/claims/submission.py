@@ -1,0 +1,123 @@
+"""The record of a submission, on disk before anything is sent.
+
+One run is submitted once. The record is created exclusively, so of two processes with the same run one
+makes it and the other reads it; the evidence in it never changes afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from armlx_chain.claims.runfolder import RunFolder
+from armlx_chain.errors import FormatError
+from armlx_chain.formats.canonical import canonical_json, parse_canonical
+from armlx_chain.types import Address, ProposalId, Root
+
+FORMAT = "armlx-submission/1"
+
+
+def submission_id(run: RunFolder, miner: Address, candidate_root: Root) -> str:
+    """Names one run of one miner for one project on one chain; 32 hex digits."""
+    facts = run.facts
+    parts = (
+        str(facts.chain_id),
+        facts.ledger.lower(),
+        str(facts.project_id),
+        miner.lower(),
+        str(candidate_root),
+        facts.run_log_sha256,
+        facts.control_log_sha256,
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What was decided once: evidence, roots and stake."""
+
+    id: str
+    evidence: bytes
+    candidate_root: Root
+    evidence_root: Root
+    stake: int
+    reward_recipient: Address
+
+
+class SubmissionStore:
+    """Submission records in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, identifier: str) -> Submission | None:
+        """The record of this run, if one was made.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        path = self._path(identifier)
+        if not path.exists():
+            return None
+        document = parse_canonical(path.read_bytes())
+        try:
+            if document["format"] != FORMAT:
+                raise FormatError(f"{path} is not a submission record.")
+            return Submission(
+                id=str(document["id"]),
+                evidence=str(document["evidence"]).encode(),
+                candidate_root=Root.parse(document["candidateRoot"]),
+                evidence_root=Root.parse(document["evidenceRoot"]),
+                stake=int(document["stake"]),
+                reward_recipient=Address(document["rewardRecipient"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path} is damaged ({error}).") from error
+
+    def create(self, submission: Submission) -> Submission:
+        """Write the record durably, or return the one another process made first."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data = canonical_json(
+            {
+                "format": FORMAT,
+                "id": submission.id,
+                "evidence": submission.evidence.decode(),
+                "candidateRoot": str(submission.candidate_root),
+                "evidenceRoot": str(submission.evidence_root),
+                "stake": submission.stake,
+                "rewardRecipient": submission.reward_recipient,
+            }
+        )
+        temporary = self._folder / f".{submission.id}.{os.getpid()}"
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        try:
+            # A hard link is created or fails as a whole: nobody ever reads half a record.
+            self._path(submission.id).hardlink_to(temporary)
+        except FileExistsError:
+            existing = self.find(submission.id)
+            if existing is not None:
+                return existing
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+        return submission
+
+    def finish(self, identifier: str, proposal_id: ProposalId) -> None:
+        """Note the proposal and that everything is uploaded."""
+        path = self._folder / f"{identifier}.done"
+        temporary = path.with_suffix(".part")
+        temporary.write_text(f"{proposal_id}\n")
+        temporary.replace(path)
+
+    def finished(self, identifier: str) -> ProposalId | None:
+        """The proposal of a submission that is complete."""
+        path = self._folder / f"{identifier}.done"
+        return ProposalId(int(path.read_text())) if path.exists() else None
+
+    def _path(self, identifier: str) -> Path:
+        return self._folder / f"{identifier}.json"

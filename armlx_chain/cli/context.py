@@ -1,0 +1,165 @@
+"""Options that commands share, and the objects made from them, wired in one visible place."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from armlx_chain.errors import UsageError
+from armlx_chain.settings import Settings, default_home, load_network
+
+if TYPE_CHECKING:
+    from armlx_chain.chain.rpc import Rpc
+    from armlx_chain.chain.sender import TxSender
+    from armlx_chain.signing.signer import Signer
+    from armlx_chain.storage.interface import Storage
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class App:
+    """What one invocation was told; makes its collaborators on demand."""
+
+    network_name: str
+    home: Path
+    rpc_url: str | None
+    storage_url: str | None
+    as_json: bool
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        network = load_network(
+            self.network_name, home=self.home, rpc_url=self.rpc_url, storage_url=self.storage_url
+        )
+        return Settings(network=network, home=self.home)
+
+    @functools.cached_property
+    def rpc(self) -> Rpc:
+        """The chain, its id compared with the configured one."""
+        from armlx_chain.chain.rpc import Rpc
+
+        network = self.settings.network
+        rpc = Rpc(network.rpc_url, expected_chain_id=network.chain_id)
+        rpc.check_chain()
+        return rpc
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        from armlx_chain.storage.fetch import open_storage
+
+        return open_storage(self.settings.network.storage_urls, self.settings.cache_folder)
+
+    def sender(self, signer: Signer, **options: Any) -> TxSender:
+        """A sender whose journal belongs to this chain and account."""
+        from armlx_chain.cli.wiring import make_sender
+
+        return make_sender(self.settings, self.rpc, signer, **options)
+
+
+@dataclass(frozen=True)
+class SignerChoice:
+    """How a person named their key; the passphrase is asked for only when it is needed."""
+
+    account: str | None
+    keystore: Path | None
+    password_file: Path | None
+
+    def load(self, app: App) -> Signer:
+        """Open the keystore.
+
+        Raises:
+            UsageError: no key was named, with every way to name one.
+            SigningError: wrong passphrase or a damaged keystore.
+        """
+        from armlx_chain.cli.wiring import load_signer
+
+        if self.account is None and self.keystore is None:
+            raise UsageError(
+                "No key was named.",
+                next_step="Give --account NAME (see: armlx-chain wallet list), --keystore FILE, or set"
+                " ETH_KEYSTORE_ACCOUNT or ETH_KEYSTORE. Make one with: armlx-chain wallet new NAME",
+            )
+        return load_signer(
+            app.settings.keystore_folder,
+            account=self.account,
+            keystore=self.keystore,
+            password_file=self.password_file,
+        )
+
+
+def network_options(command: F) -> F:
+    """``--network --rpc-url --storage-url --home --json``; the command receives ``app``."""
+
+    @click.option(
+        "--network",
+        "network_name",
+        default="galileo",
+        envvar="ARMLX_NETWORK",
+        show_default=True,
+        help="galileo, or devnet for the local world.",
+    )
+    @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Chain endpoint instead of the network's own.")
+    @click.option(
+        "--storage-url",
+        envvar="ARMLX_STORAGE_URL",
+        help="Storage indexers, comma-separated, instead of the network's own.",
+    )
+    @click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="ARMLX_HOME",
+        help="Folder of keystores, journal and cache. [default: ~/.armlx-chain]",
+    )
+    @click.option("--json", "as_json", is_flag=True, envvar="ARMLX_JSON", help="One JSON object on stdout.")
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any,
+        network_name: str,
+        rpc_url: str | None,
+        storage_url: str | None,
+        home: Path | None,
+        as_json: bool,
+        **kwargs: Any,
+    ) -> Any:
+        app = App(network_name, home or default_home(os.environ), rpc_url, storage_url, as_json)
+        return command(*args, app=app, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def signer_options(command: F) -> F:
+    """``--account --keystore --password-file``; the command receives ``key``."""
+
+    @click.option("--account", envvar="ETH_KEYSTORE_ACCOUNT", help="Name of a keystore in the home folder.")
+    @click.option(
+        "--keystore",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="ETH_KEYSTORE",
+        help="A keystore file.",
+    )
+    @click.option(
+        "--password-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="ETH_PASSWORD",
+        help="File that holds the passphrase; asked for where it is missing.",
+    )
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any, account: str | None, keystore: Path | None, password_file: Path | None, **kwargs: Any
+    ) -> Any:
+        return command(*args, key=SignerChoice(account, keystore, password_file), **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def spending_options(command: F) -> F:
+    """``--yes --dry-run``."""
+    command = click.option("--dry-run", is_flag=True, help="Show the plan and stop.")(command)
+    return click.option("--yes", is_flag=True, envvar="ARMLX_YES", help="Go ahead without asking.")(command)

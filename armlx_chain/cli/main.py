@@ -1,0 +1,94 @@
+"""``armlx-chain``: the entry point, the one place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from armlx_chain import __version__
+from armlx_chain.cli.output import show_error
+from armlx_chain.errors import EXIT_INTERRUPTED, ArmlxError
+
+_COMMANDS = {
+    "fetch": "armlx_chain.cli.fetch:fetch",
+    "reproduce": "armlx_chain.cli.reproduce:reproduce",
+    "submit": "armlx_chain.cli.submit:submit",
+    "status": "armlx_chain.cli.status:status",
+    "validate": "armlx_chain.cli.validate:validate",
+    "price": "armlx_chain.cli.market:price",
+    "buy": "armlx_chain.cli.market:buy",
+    "sell": "armlx_chain.cli.market:sell",
+    "wallet": "armlx_chain.cli.wallet:wallet",
+    "devnet": "armlx_chain.cli.devnet:devnet",
+    "demo": "armlx_chain.cli.demo:demo",
+}
+
+EPILOG = """\b
+Examples:
+  armlx-chain devnet up                     start the local world
+  armlx-chain fetch 0xe4c1…b6b3             fetch a protocol and prove its bytes
+  armlx-chain reproduce --project 0 train.py
+  armlx-chain submit --run runs/better/run.log --stake 10
+  armlx-chain price --project 0 --count 10
+
+\b
+Exit codes:
+  0 done or reproduced   1 error   2 usage   3 a finding (unimproved, refuted, hash mismatch)
+  4 key or passphrase    5 undecided   6 transaction reverted   75 try again later   130 interrupted
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="armlx-chain")
+@click.option("-v", "--verbose", count=True, help="More talk on stderr; twice for everything.")
+def cli(verbose: int) -> None:
+    """Verified training-recipe benchmarks: fetch, reproduce, claim, validate, trade."""
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
+    """Run a command and return its exit code; every domain error is shown, none escapes."""
+    as_json = "--json" in arguments or os.environ.get("ARMLX_JSON", "") not in ("", "0")
+    try:
+        result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped; nothing further was done.", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ArmlxError as error:
+        show_error(error, as_json=as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run(cli, sys.argv[1:], name="armlx-chain"))

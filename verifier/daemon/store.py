@@ -1,0 +1,120 @@
+"""What this validator has found, durably: one row per proposal, so that no step is repeated or lost.
+
+States, in order::
+
+    judged ── superseded
+      │
+      ├─ closed          unimproved, undecided: nothing is sent
+      └─ signed ── published ── settled
+
+Rows belong to a chain by id and genesis hash, and to a ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS finding (
+    chain TEXT NOT NULL,
+    ledger TEXT NOT NULL,
+    proposal INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    report TEXT NOT NULL,
+    attestation BLOB,
+    metrics_root TEXT,
+    PRIMARY KEY (chain, ledger, proposal)
+);
+"""
+
+
+class FindingState(StrEnum):
+    JUDGED = "judged"
+    CLOSED = "closed"
+    SIGNED = "signed"
+    PUBLISHED = "published"
+    SETTLED = "settled"
+    SUPERSEDED = "superseded"
+
+
+FINAL = frozenset({FindingState.CLOSED, FindingState.SETTLED, FindingState.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One proposal's row.
+
+    Attributes:
+        report: The verdict as the canonical report document.
+        attestation: The signed attestation document, once signed.
+        metrics_root: Its root, which the ledger's ``metricsHash`` takes.
+    """
+
+    proposal_id: int
+    state: FindingState
+    report: dict[str, Any]
+    attestation: bytes | None
+    metrics_root: str | None
+
+
+class FindingStore:
+    """The findings of one validator on one ledger."""
+
+    def __init__(self, path: Path, *, chain: str, ledger: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._where = (chain, ledger.lower())
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        path.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA fullfsync=ON")
+        self._db.executescript(_SCHEMA)
+
+    def find(self, proposal_id: int) -> Finding | None:
+        """The row of a proposal."""
+        row = self._db.execute(
+            "SELECT state, report, attestation, metrics_root FROM finding"
+            " WHERE chain = ? AND ledger = ? AND proposal = ?",
+            (*self._where, proposal_id),
+        ).fetchone()
+        if row is None:
+            return None
+        attestation = None if row[2] is None else bytes(row[2])
+        return Finding(proposal_id, FindingState(row[0]), json.loads(row[1]), attestation, row[3])
+
+    def judged(self, proposal_id: int, state: FindingState, report: dict[str, Any]) -> Finding:
+        """Record a fresh verdict; it replaces an earlier one that never led to a signature.
+
+        Raises:
+            sqlite3.IntegrityError: never for an unsigned row; a signed one stays as it is.
+        """
+        self._db.execute(
+            "INSERT INTO finding (chain, ledger, proposal, state, report) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (chain, ledger, proposal) DO UPDATE SET state = excluded.state,"
+            " report = excluded.report WHERE finding.attestation IS NULL",
+            (*self._where, proposal_id, state.value, json.dumps(report, sort_keys=True)),
+        )
+        return Finding(proposal_id, state, report, None, None)
+
+    def signed(self, proposal_id: int, attestation: bytes, metrics_root: str) -> None:
+        """Keep the signed attestation; from here on its bytes never change."""
+        self._db.execute(
+            "UPDATE finding SET state = ?, attestation = ?, metrics_root = ?"
+            " WHERE chain = ? AND ledger = ? AND proposal = ? AND attestation IS NULL",
+            (FindingState.SIGNED.value, attestation, metrics_root, *self._where, proposal_id),
+        )
+
+    def move(self, proposal_id: int, state: FindingState) -> None:
+        """Record the next state."""
+        self._db.execute(
+            "UPDATE finding SET state = ? WHERE chain = ? AND ledger = ? AND proposal = ?",
+            (state.value, *self._where, proposal_id),
+        )
+
+    def close(self) -> None:
+        self._db.close()

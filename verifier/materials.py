@@ -1,0 +1,149 @@
+"""Everything a judgement of a project needs, fetched by root and proven.
+
+The same materials serve a miner's ``reproduce`` and a validator's re-run, so both judge the same thing:
+
+0. the project's record is read from the registry;
+1. protocol, repository snapshot and benchmark manifest are fetched by the record's roots;
+2. the benchmark's data files are fetched by the manifest's roots into a folder of their own;
+3. the control is the code of the current best, or the unmodified snapshot where nothing was ever accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from armlx_chain.chain.contracts import Project
+from armlx_chain.errors import ContentMismatch, FormatError, StorageError, VerifierFault
+from armlx_chain.formats.bundle import read_candidate, unpack_tree
+from armlx_chain.formats.canonical import parse_canonical
+from armlx_chain.formats.manifest import BenchmarkManifest
+from armlx_chain.protocol.model import Protocol
+from armlx_chain.protocol.parse import parse_protocol
+from armlx_chain.storage.interface import Storage
+from armlx_chain.storage.zerog.merkle import root_of
+from armlx_chain.types import Root
+
+PROTOCOL_LIMIT_BYTES = 1 << 20
+SNAPSHOT_LIMIT_BYTES = 64 << 20
+MANIFEST_LIMIT_BYTES = 4 << 20
+CANDIDATE_LIMIT_BYTES = 4 << 20
+DATA_FILE_LIMIT_BYTES = 1 << 30
+BASELINE_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """A project, ready to be judged on this machine.
+
+    Attributes:
+        control_root: Root of the control's bundle: of the best candidate, or of the snapshot.
+        control_files: The control's replacement files; empty for the snapshot itself.
+        data_folder: The benchmark's files, under the manifest's paths.
+        baseline_metric: As its record states it; ``None`` where that record cannot be had.
+    """
+
+    project: Project
+    protocol: Protocol
+    protocol_root: Root
+    snapshot_root: Root
+    snapshot: Mapping[str, bytes]
+    manifest: BenchmarkManifest
+    benchmark_root: Root
+    data_folder: Path
+    control_root: Root
+    control_files: Mapping[str, bytes]
+    baseline_metric: Decimal | None
+
+    @property
+    def control_is_baseline(self) -> bool:
+        return not self.project.has_accepted
+
+
+def load_materials(
+    project: Project, storage: Storage, *, data_home: Path, progress: Callable[[str], None]
+) -> Materials:
+    """Fetch and prove what the record names.
+
+    Raises:
+        StorageError: something cannot be had, or is not what its root says.
+        ProtocolInvalid, FormatError: it is, but does not parse.
+    """
+    protocol_root = Root.zerog(project.protocol_hash)
+    snapshot_root = Root.zerog(project.repo_snapshot_hash)
+    benchmark_root = Root.zerog(project.benchmark_hash)
+    protocol = parse_protocol(storage.fetch(protocol_root, max_bytes=PROTOCOL_LIMIT_BYTES).data)
+    progress(f"protocol {protocol_root} is proven")
+    snapshot = unpack_tree(storage.fetch(snapshot_root, max_bytes=SNAPSHOT_LIMIT_BYTES).data)
+    progress(f"snapshot {snapshot_root} is proven: {len(snapshot)} files")
+    manifest = BenchmarkManifest.parse(storage.fetch(benchmark_root, max_bytes=MANIFEST_LIMIT_BYTES).data)
+    data_folder = data_home / benchmark_root.hex
+    _ensure_data(manifest, data_folder, storage, progress)
+    control_root, control_files = load_control(project, storage)
+    return Materials(
+        project=project,
+        protocol=protocol,
+        protocol_root=protocol_root,
+        snapshot_root=snapshot_root,
+        snapshot=snapshot,
+        manifest=manifest,
+        benchmark_root=benchmark_root,
+        data_folder=data_folder,
+        control_root=control_root,
+        control_files=control_files,
+        baseline_metric=load_baseline(project, storage),
+    )
+
+
+def load_control(project: Project, storage: Storage) -> tuple[Root, Mapping[str, bytes]]:
+    """Root and replacement files of the code to beat."""
+    if not project.has_accepted:
+        return Root.zerog(project.repo_snapshot_hash), {}
+    root = Root.zerog(project.best_code_hash)
+    _, files = read_candidate(storage.fetch(root, max_bytes=CANDIDATE_LIMIT_BYTES).data)
+    return root, files
+
+
+def load_baseline(project: Project, storage: Storage) -> Decimal | None:
+    """The baseline metric of the published record, or ``None`` where there is no readable one."""
+    try:
+        found = storage.fetch(Root.zerog(project.baseline_metrics_hash), max_bytes=BASELINE_LIMIT_BYTES)
+        document = parse_canonical(found.data)
+    except (StorageError, FormatError):
+        return None
+    text = document.get("metricValue") if isinstance(document, dict) else None
+    try:
+        value = Decimal(text) if isinstance(text, str) else None
+    except InvalidOperation:
+        return None
+    return value if value is not None and value.is_finite() else None
+
+
+def _ensure_data(
+    manifest: BenchmarkManifest, folder: Path, storage: Storage, progress: Callable[[str], None]
+) -> None:
+    """Bring every data file of the manifest into the folder, each proven by its root."""
+    for entry in manifest.entries:
+        path = folder / entry.path
+        if path.is_file() and path.stat().st_size == entry.size and root_of(path.read_bytes()) == entry.root:
+            continue
+        found = storage.fetch(entry.root, max_bytes=DATA_FILE_LIMIT_BYTES, expected_size=entry.size)
+        if len(found.data) != entry.size:
+            raise ContentMismatch(f"{entry.path} has {len(found.data)} bytes, the manifest says {entry.size}.")
+        _place(path, found.data)
+        progress(f"{entry.path} is proven: {entry.size} bytes")
+
+
+def _place(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{hashlib.sha256(data).hexdigest()[:8]}.part")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise VerifierFault(
+            f"{path} cannot be written ({error.strerror}).", next_step="Free some space or choose another --home."
+        ) from error
