@@ -169,3 +169,12 @@ def test_trailing_zeros_within_the_padding_are_the_only_freedom_of_the_root(size
     data = content(size, b"tail")
     same = reference_padded(size) == reference_padded(size + extra)
     assert (root_of(data + bytes(extra)) == root_of(data)) is same
+
+
+def test_a_shorter_length_inside_the_same_padding_cannot_hide_content_in_the_siblings() -> None:
+    """A 44-segment file claimed to have 41: both are padded to 44, and every fold still leads to the root."""
+    data = content(44 * SEGMENT, b"hidden")
+    tree, claimed = FileTree.of(data), 41 * SEGMENT
+    assert shape.padded_segments(claimed) == shape.padded_segments(len(data)) == 44
+    with pytest.raises(ContentMismatch, match="hides content"):
+        verify_segment(tree.root, claimed, 40, data[40 * SEGMENT : 41 * SEGMENT], tree.proof(40))

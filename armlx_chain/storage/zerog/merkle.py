@@ -37,6 +37,7 @@ __all__ = [
     "split_segments",
     "tree_root",
     "verify_segment",
+    "zero_segments_root",
 ]
 
 
@@ -56,7 +57,7 @@ class SegmentProof:
     """A segment's way to the file root.
 
     Attributes:
-        lemma: The segment's root, the siblings bottom up, the file root; for a one-segment file just the root.
+        lemma: The segment's root, the siblings bottom up, the file root; of a one-segment file just the root.
         path: Bottom up, True where the running node is the left child.
     """
 
@@ -241,6 +242,12 @@ def _refuse(index: int, why: str) -> ContentMismatch:
     )
 
 
+def zero_segments_root(count: int) -> bytes:
+    """Root of the tree over ``count`` >= 1 all-zero segments."""
+    bits = [bit for bit in range(count.bit_length() - 1, -1, -1) if count >> bit & 1]
+    return fold_nodes([ZERO_HASHES[shape.SEGMENT_HEIGHT + bit] for bit in bits])
+
+
 def _fold(proof: SegmentProof) -> bytes:
     running = proof.lemma[0]
     for sibling, is_left in zip(proof.lemma[1:-1], proof.path, strict=True):
@@ -252,8 +259,10 @@ def verify_segment(root: Root, size: int, index: int, data: bytes, proof: Segmen
     """Prove that ``data`` is segment ``index`` of the file ``root`` of ``size`` bytes.
 
     The steps are those of the storage protocol's strict verification: 1 index, 2 length, 3 and 4 leaf,
-    5 path, 6 the root that was asked for, 7 fold, 8 zero bytes after the end. The caller still owes one
-    thing: a ``size`` from a trusted place, since the root does not commit to trailing zeros.
+    5 path, 6 the root that was asked for, 7 fold, 8 zero bytes after the end, and 9 siblings that lie
+    wholly in the padding are all-zero trees. Without step 9 a node could claim a *shorter* file of the same
+    padded size and every segment it serves would still prove: content beyond the claimed end would hide in
+    the siblings. The caller still owes a ``size`` from a trusted place if trailing zeros matter to it.
 
     Raises:
         ContentMismatch: if any step fails; its details name the segment and the step.
@@ -263,7 +272,8 @@ def verify_segment(root: Root, size: int, index: int, data: bytes, proof: Segmen
     want = shape.segment_length(size, index)
     if len(data) != want:  # 2
         raise _refuse(index, f"it has {len(data)} bytes where {want} belong")
-    path = shape.proof_path(shape.padded_segments(size), index)
+    steps = shape.proof_steps(shape.padded_segments(size), index)
+    path = tuple(step.is_left for step in steps)
     if proof.path != path:  # 5, before any hashing: it bounds the work
         raise _refuse(index, "its proof has the path of another position")
     lemma_length = len(path) + 2 if path else 1
@@ -278,3 +288,7 @@ def verify_segment(root: Root, size: int, index: int, data: bytes, proof: Segmen
     end = size - index * shape.SEGMENT_BYTES
     if any(data[end:]):  # 8
         raise _refuse(index, "bytes after the end of the file are not zero")
+    real = shape.segment_count(size)
+    for step, sibling in zip(steps, proof.lemma[1:-1], strict=True):  # 9
+        if step.sibling_start >= real and sibling != zero_segments_root(step.sibling_leaves):
+            raise _refuse(index, "its proof hides content after the end of the file")

@@ -7,6 +7,8 @@ extended with zero bytes to ``padded_chunks`` chunks, so that its Merkle tree ha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 CHUNK_BYTES = 256
 SEGMENT_CHUNKS = 1024
 SEGMENT_BYTES = CHUNK_BYTES * SEGMENT_CHUNKS
@@ -72,22 +74,43 @@ def left_leaves(leaves: int) -> int:
     return 1 << ((leaves - 1).bit_length() - 1)
 
 
-def proof_path(leaves: int, index: int) -> tuple[bool, ...]:
-    """The one valid path, bottom up, of leaf ``index`` among ``leaves``: True where the node is a left child.
+@dataclass(frozen=True, slots=True)
+class ProofStep:
+    """One step of a proof, seen from the running node.
+
+    Attributes:
+        is_left: Whether the running node is the left child.
+        sibling_start: First leaf under the sibling.
+        sibling_leaves: How many leaves lie under the sibling.
+    """
+
+    is_left: bool
+    sibling_start: int
+    sibling_leaves: int
+
+
+def proof_steps(leaves: int, index: int) -> tuple[ProofStep, ...]:
+    """The one valid way, bottom up, from leaf ``index`` among ``leaves`` to the root.
 
     Raises:
         ValueError: if there is no such leaf.
     """
     if not 0 <= index < leaves:
         raise ValueError(f"no leaf {index} in a tree of {leaves}")
-    top_down: list[bool] = []
+    top_down: list[ProofStep] = []
+    start = 0
     while leaves > 1:
         left = left_leaves(leaves)
-        if index < left:
-            top_down.append(True)
+        if index < start + left:
+            top_down.append(ProofStep(True, start + left, leaves - left))
             leaves = left
         else:
-            top_down.append(False)
-            index -= left
+            top_down.append(ProofStep(False, start, left))
+            start += left
             leaves -= left
     return tuple(reversed(top_down))
+
+
+def proof_path(leaves: int, index: int) -> tuple[bool, ...]:
+    """The directions of :func:`proof_steps`: what travels as a proof's ``path``."""
+    return tuple(step.is_left for step in proof_steps(leaves, index))

@@ -1,0 +1,303 @@
+"""HTTP to endpoints that may be hostile: bytes are counted as they arrive, and a clock stands beside.
+
+Invariants:
+
+- No more than ``limit`` body bytes are kept, whatever Content-Length says.
+- A request ends after ``total`` seconds even if the other side keeps sending a byte now and then, in the
+  headers too: a watchdog shuts the socket down.
+- Redirects are not followed, and their bodies are bounded like any other.
+- Compressed bodies are refused: ``identity`` is asked for, so nothing can unfold here.
+- No cookies, no ``.netrc``; proxies from the environment are honoured.
+- Every failure is an :class:`EndpointFault` that names the endpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import requests.adapters
+import requests.utils
+import urllib3
+import urllib3.connection
+
+from armlx_chain.errors import EndpointFault
+from armlx_chain.storage.interface import Fault, FaultKind
+
+__all__ = ["Answer", "BoundedHttp", "Timeouts", "as_fault", "endpoint_fault"]
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 64 * 1024
+_USER_AGENT = "armlx-chain"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Patience, in seconds.
+
+    Attributes:
+        connect: Until a connection stands.
+        read: Between two packets.
+        total: For one request, from its first byte to the last of the answer.
+        transfer: The same for a request that moves a whole file.
+        overall: For one fetch, over all endpoints.
+    """
+
+    connect: float = 5.0
+    read: float = 15.0
+    total: float = 30.0
+    transfer: float = 600.0
+    overall: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers (names in lower case) and at most ``limit`` bytes of body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def endpoint_fault(endpoint: str, kind: FaultKind, detail: str, **facts: object) -> EndpointFault:
+    """The error for one endpoint's misbehaviour; :func:`as_fault` turns it back."""
+    shown = detail if len(detail) <= 300 else detail[:299] + "…"
+    return EndpointFault(
+        f"{endpoint}: {shown}",
+        details={"endpoint": endpoint, "kind": kind.value, "detail": shown, **facts},
+    )
+
+
+def as_fault(error: EndpointFault) -> Fault:
+    details = error.details
+    return Fault(str(details["endpoint"]), FaultKind(details["kind"]), str(details["detail"]))
+
+
+class _Watch:
+    """Shuts down every socket of one request when its time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.expired = False
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(max(seconds, 0.001), self._expire)
+        self._timer.daemon = True
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Watch ``sock``. A duplicate is kept: TLS wrapping and closing leave it usable."""
+        with self._lock:
+            copy = socket.socket(fileno=socket.dup(sock.fileno()))
+            self._sockets.append(copy)
+            if self.expired:
+                self._shut(copy)
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            for sock in self._sockets:
+                self._shut(sock)
+
+    @staticmethod
+    def _shut(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # already closed by the peer
+            sock.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> _Watch:
+        self._timer.start()
+        _active.watch = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _active.watch = None
+        self._timer.cancel()
+        with self._lock:
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+
+
+class _Active(threading.local):
+    watch: _Watch | None = None
+
+
+_active = _Active()
+
+
+class _WatchedHttp(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if _active.watch is not None:
+            _active.watch.adopt(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if _active.watch is not None and self.sock is not None:  # a connection that is used again
+            _active.watch.adopt(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _WatchedHttps(urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if _active.watch is not None:
+            _active.watch.adopt(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if _active.watch is not None and self.sock is not None:
+            _active.watch.adopt(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _WatchedHttp
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _WatchedHttps
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """requests' own adapter, with connections that a watch can reach."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if isinstance(manager, urllib3.ProxyManager) and not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        return manager
+
+
+class BoundedHttp:
+    """One HTTP client for many endpoints; safe to use from several threads.
+
+    Args:
+        timeouts: Patience.
+        verify: TLS verification as ``requests`` takes it: True, or a file with certificates.
+    """
+
+    def __init__(self, timeouts: Timeouts | None = None, *, verify: bool | str = True) -> None:
+        self.timeouts = timeouts or Timeouts()
+        self._verify = verify
+        self._adapter = _Adapter(pool_connections=16, pool_maxsize=8)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._adapter.close()
+
+    def get(self, url: str, *, limit: int, seconds: float, params: Mapping[str, str] | None = None) -> Answer:
+        """GET ``url``; see :meth:`send`."""
+        return self.send("GET", url, limit=limit, seconds=seconds, params=params)
+
+    def post_json(self, url: str, body: bytes, *, limit: int, seconds: float) -> Answer:
+        """POST a JSON document; see :meth:`send`."""
+        return self.send("POST", url, limit=limit, seconds=seconds, body=body)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        limit: int,
+        seconds: float,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """One request, one bounded answer, within ``seconds``.
+
+        Raises:
+            EndpointFault: unreachable, too slow, too large, redirected, compressed or not HTTP.
+        """
+        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with _Watch(seconds) as watch, self._translated(url, watch):
+            request = requests.Request(method, url, headers=headers, params=params, data=body).prepare()
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(min(self.timeouts.connect, seconds), min(self.timeouts.read, seconds)),
+                verify=self._verify,
+                proxies=requests.utils.get_environ_proxies(url),
+            )
+            try:
+                answer = self._read(url, response, limit)
+            except BaseException:
+                response.raw.close()  # what is left of the body is never read
+                raise
+            if watch.expired:
+                raise endpoint_fault(url, FaultKind.STALLED, "the answer was cut off when its time was up")
+            response.raw.release_conn()
+            return answer
+
+    @contextlib.contextmanager
+    def _translated(self, url: str, watch: _Watch) -> Iterator[None]:
+        """Turns every error of the libraries below into an :class:`EndpointFault`."""
+        try:
+            yield
+        except EndpointFault:
+            raise
+        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            raise endpoint_fault(url, FaultKind.STALLED, "no answer in time") from error
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ValueError,  # header or URL text that the libraries below could not digest
+        ) as error:
+            if watch.expired:
+                raise endpoint_fault(url, FaultKind.STALLED, "the time for the answer was up") from error
+            raise endpoint_fault(url, *_classify(error)) from error
+
+    def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if 300 <= response.status_code < 400:
+            raise endpoint_fault(url, FaultKind.NONSENSE, f"it redirects (HTTP {response.status_code})")
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", ""):
+            raise endpoint_fault(
+                url, FaultKind.NONSENSE, f"it compresses ({encoding}), which was not asked for"
+            )
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and len(declared) < 30 and int(declared) > limit:
+            raise _too_large(url, f"it offers {int(declared)} bytes where at most {limit} are accepted")
+        blocks: list[bytes] = []
+        count = 0
+        while block := response.raw.read(_BLOCK, decode_content=False):
+            count += len(block)
+            if count > limit:
+                raise _too_large(url, f"it sends more than {limit} bytes")
+            blocks.append(block)
+        return Answer(response.status_code, headers, b"".join(blocks))
+
+
+def _too_large(url: str, detail: str) -> EndpointFault:
+    return endpoint_fault(url, FaultKind.TOO_LARGE, detail)
+
+
+def _classify(error: Exception) -> tuple[FaultKind, str]:
+    """Which fault a library's error means."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
+            return FaultKind.NONSENSE, "it sent fewer bytes than it announced"
+        if isinstance(chain, ConnectionError | socket.gaierror):
+            break
+        if isinstance(chain, http.client.HTTPException):
+            return FaultKind.NONSENSE, f"it does not speak HTTP ({type(chain).__name__})"
+        chain = chain.__cause__ or chain.__context__
+    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+        return FaultKind.NONSENSE, f"unusable URL or headers ({type(error).__name__})"
+    return FaultKind.UNREACHABLE, f"no connection, or it was cut ({type(error).__name__})"
