@@ -201,7 +201,7 @@ class Extract(_Part):
     pattern: Line | None = None
     json_pointer: Line | None = None
     example_stdout: str | None = None
-    """A golden snippet, shown never without escaping: the only text that may hold control characters."""
+    """A golden snippet, the only text that may hold control characters: escape it wherever it is shown."""
     notes: Prose | None = None
 
 

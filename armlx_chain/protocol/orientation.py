@@ -116,15 +116,15 @@ def _by_sign(facts: _Facts) -> Orientation:
 def _right_way(facts: _Facts) -> str:
     way = "down" if facts.direction == "minimize" else "up"
     return (
-        f"{facts.metric} should go {way}, and the baseline {facts.show(facts.baseline)} is recorded the right "
-        "way round: a greater score is a better result."
+        f"{facts.metric} should go {way}, and the baseline {facts.show(facts.baseline)} is recorded the "
+        "right way round: a greater score is a better result."
     )
 
 
 def _wrong_sign(facts: _Facts) -> tuple[str, ...]:
     first = (
-        f"This project was published with the wrong sign: {facts.metric} should go down, but its baseline was "
-        f"recorded as {facts.show(facts.baseline)}."
+        f"This project was published with the wrong sign: {facts.metric} should go down, but its baseline "
+        f"was recorded as {facts.show(facts.baseline)}."
     )
     second = (
         f"The contract accepts only scores above {facts.show(facts.best)}, so a real improvement cannot be "
@@ -141,15 +141,15 @@ def _worse_best(facts: _Facts) -> tuple[str, ...]:
     if not (facts.direction == "minimize" and facts.best > facts.baseline > 0):
         return ()
     return (
-        f"The recorded best {facts.show(facts.best)} is worse than the baseline {facts.show(facts.baseline)} by "
-        "the project's own metric, or it uses a private encoding that the chain does not explain.",
+        f"The recorded best {facts.show(facts.best)} is worse than the baseline {facts.show(facts.baseline)} "
+        "by the project's own metric, or it uses a private encoding that the chain does not explain.",
     )
 
 
 def _other_scale(facts: _Facts, expected: int) -> tuple[str, ...]:
     sentences = [
-        f"The baseline is recorded as {facts.baseline}, but the document's value encodes to {expected} at a scale "
-        f"of {facts.scale}: the two differ by a power of ten.",
+        f"The baseline is recorded as {facts.baseline}, but the document's value encodes to {expected} at a "
+        f"scale of {facts.scale}: the two differ by a power of ten.",
         "State the scale explicitly; nothing is bought, staked or sent before.",
     ]
     if (facts.baseline > 0) != (expected > 0):
@@ -159,16 +159,16 @@ def _other_scale(facts: _Facts, expected: int) -> tuple[str, ...]:
 
 def _mismatch(facts: _Facts, expected: int) -> tuple[str, ...]:
     return (
-        f"The recorded baseline {facts.show(facts.baseline)} does not match the protocol document, whose value "
-        f"encodes to {expected}. Stop: what this project measures cannot be told from its record.",
+        f"The recorded baseline {facts.show(facts.baseline)} does not match the protocol document, whose "
+        f"value encodes to {expected}. Stop: what this project measures cannot be told from its record.",
         *_worse_best(facts),
     )
 
 
 def _zero_minimised(facts: _Facts) -> str:
     return (
-        f"{facts.metric} should go down and its values are never negative, but the recorded baseline is 0: no "
-        "result can be greater. Stop: nothing can be approved here."
+        f"{facts.metric} should go down and its values are never negative, but the recorded baseline is 0: "
+        "no result can be greater. Stop: nothing can be approved here."
     )
 
 

@@ -1,8 +1,8 @@
 """A protocol as Markdown for people.
 
-Keys are sorted and split into words, nested objects are bold heads with bullets, lists are bullets (or numbers
-where the items are objects), texts of several lines are code blocks; the raw JSON follows. All text is a
-stranger's: it cannot become markup, and characters that are not seen are shown as escapes.
+Keys are sorted and split into words, nested objects are bold heads with bullets, lists are bullets (or
+numbers where the items are objects), texts of several lines are code blocks; the raw JSON follows. All text
+is a stranger's: it cannot become markup, and characters that are not seen are shown as escapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from armlx_chain.protocol.text import is_hidden
 __all__ = ["render_markdown"]
 
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\s]+")
-_MARKUP = re.compile(r"([\\`*_\[\]()#+|~$:!-])")
+_MARKUP = re.compile(r"([\\`*_\[\]()#|~$!])")
 _FENCE = re.compile(r"`{3,}")
 
 
