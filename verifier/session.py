@@ -5,8 +5,8 @@ Steps, in order:
 1. Run a pair. Odd pairs run the control first, even pairs the candidate: A B, B A, A B, … so that a machine
    that slowly changes disturbs both alike.
 2. Ask the rule (``verifier.verdict.case``), which sees all records so far and nothing else.
-3. If it wants another pair, go on with 1. If an audit failed, run candidate and control once more, with other
-   probes and rows, and ask again.
+3. If it wants another pair, go on with 1. If an audit failed, run candidate and control once more and ask
+   again.
 4. Whatever fails on the verifier's own side ends in ``undecided``.
 
 What the caller still owes: the checks before a run (``precheck``), a seed that nobody knew before the
@@ -20,7 +20,6 @@ with the verdict. The same seed and the same records give the same verdict.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,7 +50,8 @@ class Runner(Protocol):
             run_folder: Where log and records of this run go; the runner creates it.
             deadline_seconds: On the session's outside clock, from start to graph; ``None`` for no other limit
                 than the protocol's.
-            seed: From it probes and fresh rows are drawn. Two runs of a pair get the same.
+            seed: From it probes and fresh rows are drawn. All runs of a session get the same, so that
+                control and candidate are compared on the same rows.
 
         Raises:
             VerifierFault: for anything that is not the program's doing.
@@ -152,11 +152,6 @@ def precheck(*checks: Callable[[], object]) -> Verdict | None:
     return None
 
 
-def run_seed(seed: bytes, label: str) -> bytes:
-    """The seed of one pair or repeat: other probes and rows in each, the same for every verifier."""
-    return hashlib.sha256(b"armlx-chain/session-run/1\0" + seed + b"\0" + label.encode()).digest()
-
-
 class _Session:
     """Runs what the rule wants, in the order that is fair."""
 
@@ -194,17 +189,16 @@ class _Session:
 
     def _both(self, label: str, number: int, *, control_first: bool) -> dict[Role, RunRecord]:
         order = (Role.CONTROL, Role.CANDIDATE) if control_first else (Role.CANDIDATE, Role.CONTROL)
-        seed = run_seed(self._seed, label)
-        return {role: self._run(role, label, number, seed) for role in order}
+        return {role: self._run(role, label, number) for role in order}
 
-    def _run(self, role: Role, label: str, number: int, seed: bytes) -> RunRecord:
+    def _run(self, role: Role, label: str, number: int) -> RunRecord:
         self._progress(Progress(f"{label}: {role} starts.", number, role))
         record = self._runner.run(
             role,
             self._files[role],
             run_folder=self._settings.run_folder / f"{label}-{role}",
             deadline_seconds=self._settings.deadline_seconds,
-            seed=seed,
+            seed=self._seed,
         )
         score = "no model" if record.validation is None else f"{record.validation} bits per byte"
         self._progress(Progress(f"{label}: {role} ended ({record.ending}), {score}.", number, role, record))

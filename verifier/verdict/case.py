@@ -3,7 +3,8 @@
 - No clock, no file, no randomness: the same records always give the same answer, a year later too.
 - Whatever could be the verifier's own fault ends in ``undecided``. ``refuted`` needs an audit on the short
   list that the candidate failed in two independent runs, that the control beside each of them passed, and
-  that was calibrated on this class. Time, memory, crashes, broken frames and unsupported graphs are never refuted.
+  that was calibrated on this class. Time, memory, crashes, broken frames and unsupported graphs are never
+  refuted.
 - A pair is voided by outside measurements and the control alone, before the candidate's score is looked at.
 
 ::
