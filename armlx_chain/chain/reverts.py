@@ -63,7 +63,7 @@ def decode_revert(data: bytes) -> Revert:
     known = contracts_abi.errors_by_selector().get(data[:4])
     if known is None:
         return Revert("unknown", (data[:68].hex(),), f"an unknown error, 0x{data[:4].hex()}")
-    args = _arguments(tuple(known.types), data[4:])
+    args = _arguments(known.input_types, data[4:])
     if known.name == "Error":
         return Revert("Error", args, f"the contract says: {args[0] if args else '?'}")
     if known.name == "Panic":
@@ -83,11 +83,10 @@ def _arguments(types: tuple[str, ...], data: bytes) -> tuple[str, ...]:
 
 
 def revert_error(what: str, data: bytes) -> ContractRevert:
-    """The domain error for a revert of ``what`` (a few words, such as ``submit``)."""
+    """The domain error for a revert of ``what`` (a few words, such as ``approving proposal 3``)."""
     revert = decode_revert(data)
     shown = revert.name if not revert.args else f"{revert.name}({', '.join(revert.args)})"
     return ContractRevert(
-        f"{what} would be refused by the contract: {revert.sentence} [{shown}].",
-        next_step="Nothing was sent." if "would" in what else None,
+        f"The contract refuses {what}: {revert.sentence} [{shown}].",
         details={"error": revert.name, "args": list(revert.args), "data": "0x" + data.hex()},
     )

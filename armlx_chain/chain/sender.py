@@ -180,8 +180,9 @@ class TxSender:
             "data": "0x" + intent.data.hex(),
             "value": int(intent.value),
         }
-        self._rpc.call(plain, f"{intent.what} would fail:")
-        gas = fee_rules.gas_limit(self._rpc.estimate_gas(plain, f"{intent.what} would fail:"))
+        self._require_funds(intent, 0)
+        self._rpc.call(plain, intent.what)
+        gas = fee_rules.gas_limit(self._rpc.estimate_gas(plain, intent.what))
         fees = fee_rules.plan_fees(base_fee=self._rpc.base_fee(), suggested_tip=self._rpc.suggested_tip())
         self._require_funds(intent, gas * fees.max_fee)
         return self._record(intent.key, self._nonce(), plain, gas, fees, intent.precondition)
@@ -322,7 +323,7 @@ class TxSender:
         fields = TypedTransaction.from_bytes(attempt.raw).as_dict()  # type: ignore[arg-type]
         sender = Account.recover_transaction(attempt.raw)
         call = {"from": sender, "to": fields["to"], "data": fields["data"], "value": fields["value"]}
-        what = f"Transaction {attempt.tx_hash}"
+        what = f"{attempt.key} (transaction {attempt.tx_hash}, mined and reverted)"
         try:
             self._rpc.call(call, what, block - 1)
         except ContractRevert as error:
