@@ -31,7 +31,11 @@
     │   ├── KeystoreError
     │   └── GuardRefused              the single-sign guard refuses a second verdict
     ├── DevnetError                   the local world                                          (exit 1)
+    │   └── RpcRefusal                the local storage node answers a call with an error      (exit 1)
     │   └── DevnetRpcError            its node answered with a JSON-RPC error (code and data)
+    ├── ChannelError                  a program inside a sandbox sent something that is no message (exit 1)
+    ├── ModelUnsupported              a model that the trusted evaluation cannot judge         (exit 5)
+    │   └── LogitsNotFinite           a model whose logits are infinite or not a number
     ├── VerifierFault                 something on the validator's side failed: never a rejection (exit 5)
     │   └── SandboxUnavailable        no sandbox back-end works here
     └── MinerFault                    proven fault of the candidate: may lead to a rejection   (exit 3)
@@ -202,6 +206,10 @@ class DevnetError(ArmlxError):
     pass
 
 
+class RpcRefusal(DevnetError):
+    pass
+
+
 class DevnetRpcError(DevnetError):
     """A JSON-RPC error: raised inside the local node for the caller, and by our client of that node.
 
@@ -214,6 +222,20 @@ class DevnetRpcError(DevnetError):
         super().__init__(message)
         self.rpc_code = rpc_code
         self.rpc_data = rpc_data
+
+
+class ChannelError(ArmlxError):
+    """What a program inside a sandbox sent is not a well-formed message."""
+
+
+class ModelUnsupported(ArmlxError):
+    """The model cannot be exported or loaded, uses primitives outside the list, or is beyond a limit."""
+
+    exit_code = EXIT_UNDECIDED
+
+
+class LogitsNotFinite(ModelUnsupported):
+    pass
 
 
 class VerifierFault(ArmlxError):

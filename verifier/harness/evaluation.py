@@ -1,0 +1,180 @@
+"""The trusted evaluation of one graph.
+
+1. Two evaluators start, sharing nothing: one sees real rows, the other only altered ones.
+2. Both load the graph and list its primitives; what is not on the list is refused before anything runs.
+3. Validation and fresh rows, in one drawn order, go through the first in groups of two batches.
+4. The probes of a group's rows go through the second in another order, and are compared at once: logits are
+   never kept beyond their group (64 MiB a row at full size).
+5. Softmax, byte table, sums and comparisons are computed here.
+
+The caller owes: rows and byte table from the pinned benchmark, the seed of the session, the limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.harness.draw import Draw
+from verifier.harness.evaluator import GRAPH_ROWS, Evaluator, EvaluatorLimits
+from verifier.harness.gap import GapScores
+from verifier.harness.inside import Interpreter
+from verifier.harness.primitives import ALLOWED
+from verifier.harness.probes import Probe, ProbeTally, draw_probes, movement
+from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, row_score
+from verifier.model import Audit, AuditKind
+from verifier.sandbox.interface import Sandbox
+
+DEFAULT_PROBES: Final = 768
+"""At this number the expected undetected gain is below 0.002 bpb (trusted evaluation, section 2)."""
+Item = TypeVar("Item")
+_GROUP: Final = 2 * GRAPH_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every graph of a session is asked.
+
+    Attributes:
+        validation: The benchmark's own rows.
+        fresh: Rows outside the benchmark, drawn from a pool; ``fresh_rows`` are their numbers in it.
+        table: Bytes that each token stands for.
+    """
+
+    validation: Rows
+    fresh: Rows
+    fresh_rows: tuple[int, ...]
+    table: NDArray[np.int32]
+    seed: bytes
+    probes: int = DEFAULT_PROBES
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an evaluation took: wall seconds, the larger peak of the two processes, the graph's bytes."""
+
+    seconds: float
+    memory_bytes: int
+    graph_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the verifier found out about one graph."""
+
+    scores: GapScores
+    causality: Audit
+    primitives: tuple[str, ...]
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluators:
+    """Where and how evaluator processes run."""
+
+    sandbox: Sandbox
+    interpreter: Interpreter
+    limits: EvaluatorLimits = field(default_factory=EvaluatorLimits)
+    allowed: frozenset[str] = ALLOWED
+
+
+def evaluate(graph: bytes | bytearray, task: Task, place: Evaluators) -> Evaluation:
+    """Score and probe a graph.
+
+    Raises:
+        ModelUnsupported: the graph cannot be judged; ``LogitsNotFinite`` if it has no score.
+        VerifierFault: an evaluator does not start.
+    """
+    started = time.monotonic()
+    with _start(task, place, started) as first, _start(task, place, started) as second:
+        names = first.load(graph, place.allowed)
+        second.load(graph, place.allowed)
+        passage = _Passage(task, first, second)
+        passage.run()
+        peak = max(first.usage().peak_memory_bytes, second.usage().peak_memory_bytes)
+    cost = Cost(time.monotonic() - started, peak, len(graph))
+    return Evaluation(passage.scores(), passage.audit(), names, cost)
+
+
+def _start(task: Task, place: Evaluators, started: float) -> Evaluator:
+    return Evaluator(
+        place.sandbox,
+        place.interpreter,
+        length=int(task.validation.inputs.shape[1]),
+        vocabulary=int(task.table.size),
+        limits=place.limits,
+        end_at=started + place.limits.seconds,
+    )
+
+
+class _Passage:
+    """One pass of all rows and probes through the two evaluators."""
+
+    def __init__(self, task: Task, first: Evaluator, second: Evaluator) -> None:
+        self._task, self._first, self._second = task, first, second
+        self._inputs: Tokens = np.concatenate([task.validation.inputs, task.fresh.inputs])
+        self._targets: Tokens = np.concatenate([task.validation.targets, task.fresh.targets])
+        self._nats = np.zeros(len(self._inputs), dtype=np.float64)
+        self._sizes = np.zeros(len(self._inputs), dtype=np.int64)
+        self._tally = ProbeTally()
+        self._mixing = Draw(task.seed, "probe-batches")
+
+    def run(self) -> None:
+        order = Draw(self._task.seed, "row-order").permutation(len(self._inputs))
+        groups = [order[start : start + _GROUP] for start in range(0, len(order), _GROUP)]
+        probes: dict[int, list[Probe]] = {}
+        for probe in draw_probes(self._inputs, self._task.probes, Draw(self._task.seed, "probes")):
+            probes.setdefault(probe.row, []).append(probe)
+        for group, logits in zip(groups, self._originals(groups), strict=True):
+            for row, found in logits.items():
+                self._nats[row], self._sizes[row] = row_score(found, self._targets[row], self._task.table)
+            self._compare([probe for row in group for probe in probes.get(row, [])], logits)
+
+    def _originals(self, groups: list[list[int]]) -> Iterator[dict[int, Floats]]:
+        """Logits of each group's rows. The next group is always under way while one is looked at."""
+        batches = [list(_batches(group)) for group in groups]
+        pending = [batch for group in batches for batch in group]
+        position = 0
+        self._first.submit(self._inputs[_padded(pending[0])])
+        for group in batches:
+            logits: dict[int, Floats] = {}
+            for batch in group:
+                answers = self._first.logits()
+                position += 1
+                if position < len(pending):
+                    self._first.submit(self._inputs[_padded(pending[position])])
+                logits.update(zip(batch, answers, strict=False))
+            yield logits
+
+    def _compare(self, probes: list[Probe], originals: dict[int, Floats]) -> None:
+        mixed = [probes[index] for index in self._mixing.permutation(len(probes))]
+        for batch in _batches(mixed):
+            self._second.submit(np.stack([probe.tokens for probe in _padded(batch)]))
+            for probe, answer in zip(batch, self._second.logits(), strict=False):
+                self._tally.add(probe, movement(originals[probe.row], answer, probe.position))
+
+    def scores(self) -> GapScores:
+        count = len(self._task.validation)
+        return GapScores(
+            RowScores(self._nats[:count], self._sizes[:count]),
+            RowScores(self._nats[count:], self._sizes[count:]),
+            self._task.fresh_rows,
+        )
+
+    def audit(self) -> Audit:
+        return Audit(AuditKind.CAUSALITY, self._tally.violations == 0, self._tally.figures())
+
+
+def _batches(items: list[Item]) -> Iterator[list[Item]]:
+    for start in range(0, len(items), GRAPH_ROWS):
+        yield items[start : start + GRAPH_ROWS]
+
+
+def _padded(batch: list[Item]) -> list[Item]:
+    """A full batch: a short one is filled with its own items again."""
+    return [batch[index % len(batch)] for index in range(GRAPH_ROWS)]

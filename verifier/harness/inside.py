@@ -1,0 +1,82 @@
+"""How a Python program is shown inside a sandbox: paths, environment, limits."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from verifier.sandbox.interface import Limits, LogSink, Mount, Sandbox, SandboxProcess, SandboxSpec
+
+CHILD_FOLDER: Final = Path(__file__).parent / "child"
+HARNESS: Final = PurePosixPath("/harness")
+WORKSPACE: Final = PurePosixPath("/workspace")
+HOME: Final = PurePosixPath("/home/run")
+CACHE: Final = HOME / ".cache" / "autoresearch"
+
+DESCRIPTOR_VARIABLE: Final = "ARMLX_HARNESS_FD"
+GRAPH_LIMIT_VARIABLE: Final = "ARMLX_HARNESS_GRAPH_BYTES"
+
+_ENVIRONMENT: Final = {
+    "HOME": str(HOME),
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "TMPDIR": "/tmp",  # noqa: S108 (a path inside the sandbox)
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The Python that runs inside.
+
+    Attributes:
+        executable: Path of the interpreter, in a virtual environment with MLX and what the benchmark imports.
+        environment: Variables beyond the minimal set. On the CPU backend MLX must not compile kernels: it
+            would call a compiler that is not there (``MLX_DISABLE_COMPILE=1``).
+    """
+
+    executable: Path
+    environment: Mapping[str, str] = field(default_factory=lambda: {"MLX_DISABLE_COMPILE": "1"})
+
+    @property
+    def root(self) -> Path:
+        """The virtual environment, or the installation, that the executable belongs to."""
+        return self.executable.parent.parent
+
+
+def start_python(
+    sandbox: Sandbox,
+    interpreter: Interpreter,
+    arguments: Sequence[str],
+    *,
+    child_end: socket.socket,
+    log: LogSink,
+    mounts: Sequence[Mount] = (),
+    cwd: PurePosixPath = WORKSPACE,
+    environment: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+) -> SandboxProcess:
+    """Start ``python -s -B <arguments>`` inside and close our copy of the child's end of its channel."""
+    spec = SandboxSpec(
+        argv=[str(interpreter.executable), "-s", "-B", *arguments],
+        env={
+            **_ENVIRONMENT,
+            **interpreter.environment,
+            **(environment or {}),
+            DESCRIPTOR_VARIABLE: str(child_end.fileno()),
+        },
+        cwd=cwd,
+        mounts=[Mount(CHILD_FOLDER, HARNESS), *mounts],
+        scratch=[HOME],
+        pass_fds=[child_end.fileno()],
+        python=[interpreter.root],
+        limits=limits or Limits(),
+    )
+    try:
+        return sandbox.start(spec, log)
+    finally:
+        child_end.close()
