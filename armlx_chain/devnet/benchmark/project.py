@@ -105,7 +105,7 @@ def protocol_document(*, baseline_notes: str, created_at: str, owner: str = "arm
         },
         "archetypeExtensions": {
             "ml_train": {
-                "dataSnapshot": "Generated text of an invented language; the benchmark manifest names all files.",
+                "dataSnapshot": "Generated text in an invented language, listed in the benchmark manifest.",
                 "evalTokens": facts["EVAL_TOKENS"],
                 "hardwareNotes": "Compare only with a baseline run on the same machine.",
             }
