@@ -1,0 +1,103 @@
+"""A key that can sign and cannot be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, SupportsIndex
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
+
+from armlx_chain.errors import GuardRefused, SigningError
+from armlx_chain.formats.typed import TypedData
+from armlx_chain.types import Address
+
+__all__ = ["Signer"]
+
+
+class Signer:
+    """Signs transactions and typed data with one private key.
+
+    ``repr`` and ``str`` show the address only; pickling and copying are refused, so that the key does not
+    travel into another process or a log by accident.
+    """
+
+    __slots__ = ("_account",)
+
+    _account: LocalAccount
+
+    def __init__(self, key: bytes) -> None:
+        """Take a private key of 32 bytes.
+
+        Raises:
+            SigningError: if it is no secp256k1 key. The message never holds it.
+        """
+        try:
+            self._account = Account.from_key(bytes(key))
+        except Exception as refused:  # noqa: BLE001 (whatever the library raises may quote the key)
+            raise SigningError(f"This is not a usable private key ({type(refused).__name__}).") from None
+
+    @classmethod
+    def from_hex(cls, text: str) -> Signer:
+        """Take a private key of 64 hex digits, with or without ``0x``.
+
+        Raises:
+            SigningError: if it is not one. The message never holds it.
+        """
+        digits = text.strip().removeprefix("0x")
+        try:
+            key = bytes.fromhex(digits) if len(digits) == 64 else b""
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise SigningError("A private key has 64 hex digits.")
+        return cls(key)
+
+    @property
+    def address(self) -> Address:
+        return Address(str(self._account.address))
+
+    def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+        """The raw bytes of the signed transaction, ready to be sent.
+
+        Raises:
+            SigningError: if the transaction names no chain or another sender, or is not complete.
+        """
+        fields = dict(transaction)
+        chain_id = fields.get("chainId")
+        if isinstance(chain_id, bool) or not isinstance(chain_id, int) or chain_id <= 0:
+            raise SigningError("A transaction is signed only for a named chain; chainId is missing.")
+        sender = fields.pop("from", self.address)
+        if not isinstance(sender, str) or sender.lower() != self.address.lower():
+            raise SigningError(f"The transaction is from {sender}, but the key belongs to {self.address}.")
+        try:
+            signed = self._account.sign_transaction(fields)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as refused:
+            raise SigningError(f"The transaction cannot be signed: {refused}") from None
+        return bytes(signed.raw_transaction)
+
+    def sign_typed_data(self, typed: TypedData) -> bytes:
+        """r ‖ s ‖ v (27 or 28) over the EIP-712 digest.
+
+        Raises:
+            GuardRefused: for an attestation, which only ``eip712.sign_attestation`` signs.
+            FormatError: if a value does not fit its type.
+        """
+        if typed.primary_type == "Attestation":
+            raise GuardRefused("An attestation is signed only through the single-sign guard.")
+        return self._sign_digest(typed.digest())
+
+    def _sign_digest(self, digest: bytes) -> bytes:
+        return bytes(self._account.unsafe_sign_hash(Hash32(digest)).signature)
+
+    def __repr__(self) -> str:
+        return f"Signer({self.address})"
+
+    __str__ = __repr__
+
+    def __format__(self, specification: str) -> str:
+        return format(repr(self), specification)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise SigningError("A signer cannot be pickled or copied: its key stays in this process.")
