@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,20 @@ class EmbeddedChain:
         *,
         chain_id: int,
         balances: Mapping[bytes, Wei],
-        port: int = 0,
+        ports: Sequence[int] = (0,),
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Open the journal in a directory and begin to serve.
+        """Open the journal in a directory and begin to serve on the first free one of several ports.
 
         Raises:
-            DevnetError: if the journal cannot be replayed or the port is taken.
+            DevnetError: if the journal cannot be replayed or no port is free.
         """
         self._lock = threading.Lock()
         self._engine = Engine.open(
             Journal(directory / JOURNAL_NAME), chain_id=chain_id, balances=balances, wall=wall
         )
         try:
-            self._server = RpcServer(self, port)
+            self._server = RpcServer.on_first_free(self, ports)
         except BaseException:
             self._engine.close()
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -47,6 +48,20 @@ class RpcServer:
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.05,), name="devnet-rpc", daemon=True
         )
+
+    @classmethod
+    def on_first_free(cls, node: Node, ports: Sequence[int]) -> RpcServer:
+        """Bind the first of several ports that is free.
+
+        Raises:
+            DevnetError: if none is.
+        """
+        for port in ports[:-1]:
+            try:
+                return cls(node, port)
+            except DevnetError:
+                logger.info("Port %d is taken; trying the next", port)
+        return cls(node, ports[-1])
 
     @property
     def port(self) -> int:
