@@ -132,6 +132,9 @@ def judge(
                 progress(Progress(f"Verdict: {step.outcome} ({step.reason}).", len(case.pairs)))
                 return step
             case = session.extend(case, step)
+    except _Unplaceable as place:
+        verdict = without_runs(place.reason, " ".join(place.refusal.sentences()), noise=noise)
+        return replace(verdict, pairs=session.pairs or case.pairs)
     except VerifierFault as fault:
         log.warning("The session ended with a fault on this side: %s", fault)
         verdict = without_runs(Reason.VERIFIER_FAULT, " ".join(fault.sentences()), noise=noise)
@@ -150,6 +153,15 @@ def precheck(*checks: Callable[[], object]) -> Verdict | None:
         except CandidateError as refusal:
             return without_runs(Reason.GATE, " ".join(refusal.sentences()))
     return None
+
+
+class _Unplaceable(Exception):
+    """A program's files cannot be put into the snapshot."""
+
+    def __init__(self, role: Role, refusal: CandidateError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.reason = Reason.GATE if role is Role.CANDIDATE else Reason.CONTROL_UNAVAILABLE
 
 
 class _Session:
@@ -193,13 +205,16 @@ class _Session:
 
     def _run(self, role: Role, label: str, number: int) -> RunRecord:
         self._progress(Progress(f"{label}: {role} starts.", number, role))
-        record = self._runner.run(
-            role,
-            self._files[role],
-            run_folder=self._settings.run_folder / f"{label}-{role}",
-            deadline_seconds=self._settings.deadline_seconds,
-            seed=self._seed,
-        )
+        try:
+            record = self._runner.run(
+                role,
+                self._files[role],
+                run_folder=self._settings.run_folder / f"{label}-{role}",
+                deadline_seconds=self._settings.deadline_seconds,
+                seed=self._seed,
+            )
+        except CandidateError as refusal:
+            raise _Unplaceable(role, refusal) from refusal
         score = "no model" if record.validation is None else f"{record.validation} bits per byte"
         self._progress(Progress(f"{label}: {role} ended ({record.ending}), {score}.", number, role, record))
         return record
