@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 INSIDE_TMP: Final = PurePosixPath("/tmp")  # noqa: S108 (a path inside the sandbox)
+INSIDE_HOME: Final = INSIDE_TMP / "home"
+"""Always there and writable; ``HOME`` points to it unless the specification says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Limits:
     scratch_bytes: int = 256 << 20
     """Size of each writable temporary folder (``/tmp`` and its HOME)."""
     log_bytes: int = 32 << 20
-    """The tree is killed once its log has reached this size."""
+    """The tree is killed once its log has reached this size; what came beyond it is dropped."""
+    address_space_bytes: int | None = None
+    """Virtual memory of one process; by default far more than it may use."""
 
 
 @dataclass(frozen=True, slots=True)

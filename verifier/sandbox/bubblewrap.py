@@ -1,0 +1,397 @@
+"""The Linux back-end: bubblewrap, a system-call filter of our own, resource limits and control groups.
+
+Invariants beyond the interface's:
+
+- started by root, bubblewrap makes the namespaces without a new user namespace (so that it can show folders
+  that lie under a 0700 home), and ``setpriv`` then becomes a user id that only this run has, with no
+  capability left and none to be had (bounding set empty, no_new_privs). The reaper with pid 1 inside stays
+  uid 0 without any capability; nothing inside can signal, trace or open it;
+- started by an ordinary user, the child is that user in a new user namespace, without capabilities;
+- the program is held back until its limits and its control group are in force;
+- the command line and the environment of the launcher hold nothing that must not be seen inside.
+
+::
+
+    process = BubblewrapSandbox().start(SandboxSpec(argv=["/usr/bin/id"]), log)
+    exit = process.wait(timeout_seconds=10.0)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from armlx_chain.errors import SandboxUnavailable, VerifierFault
+from verifier.sandbox.cgroups import ControlGroup, Hierarchy, create_group, find_hierarchies, remove_stale
+from verifier.sandbox.identity import INSIDE_ID, Identity, choose_identity
+from verifier.sandbox.interface import INSIDE_HOME, Limits, LogSink, SandboxSpec
+from verifier.sandbox.layout import Descriptors, options
+from verifier.sandbox.logs import MemoryLog
+from verifier.sandbox.process import Launch, Sample, Started, SupervisedProcess
+from verifier.sandbox.procfs import (
+    PidNamespace,
+    cpu_seconds,
+    parent_pid,
+    pid_namespace,
+    resident_bytes,
+)
+from verifier.sandbox.python_env import PythonFiles, python_files
+from verifier.sandbox.seccomp import filter_program
+
+INSTALL_HINT: Final = (
+    "Install bubblewrap: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)."
+)
+_SETUP_SECONDS: Final = 30.0
+_LOG_PIPE_BYTES: Final = 1 << 18
+_ADDRESS_SPACE_FLOOR: Final = 64 << 30
+"""Numerical libraries map far more than they use; resident memory is bounded by other means."""
+_OWN_PROCESSES: Final = 2
+"""The reaper, and setpriv before it becomes the program, in the process bound of a control group."""
+
+
+class BubblewrapSandbox:
+    """See :class:`verifier.sandbox.interface.Sandbox`.
+
+    Args:
+        clock: Seconds of a clock that never goes back.
+        use_cgroups: ``False`` polls ``/proc`` for memory and CPU time, as where no group can be written.
+        search_path: Where ``bwrap`` and ``setpriv`` are looked for; ``PATH`` and the system's by default.
+    """
+
+    name = "bubblewrap"
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        use_cgroups: bool = True,
+        search_path: str | None = None,
+    ) -> None:
+        self._clock = clock
+        self._search_path = search_path or f"{os.environ.get('PATH', '')}:/usr/bin:/bin"
+        self._hierarchies = _own_hierarchies() if use_cgroups else []
+        remove_stale(self._hierarchies, now=time.time())
+
+    def check(self) -> None:
+        log = MemoryLog()
+        spec = SandboxSpec(argv=["/bin/cat", "/proc/self/status"])
+        with self.start(spec, log) as process:
+            ended = process.wait(_SETUP_SECONDS)
+        text = log.text()
+        fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        if ended is None or ended.code != 0 or "CapEff" not in fields:
+            raise _unavailable(text or "the first program inside did not run")
+        capabilities = [int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
+        uids = fields["Uid"].split()
+        if (
+            any(capabilities)
+            or "0" in uids
+            or fields["NoNewPrivs"].strip() != "1"
+            or fields["Seccomp"].strip() != "2"
+        ):
+            raise SandboxUnavailable(
+                f"The sandbox does not confine as it must: {fields['Uid']=}, {capabilities=}."
+            )
+
+    def start(self, spec: SandboxSpec, log: LogSink) -> SupervisedProcess:
+        bwrap = self._find("bwrap", INSTALL_HINT)
+        identity = choose_identity()
+        pythons = [python_files(path, for_others=identity.dedicated) for path in spec.python]
+        for mount in spec.mounts:
+            if not mount.source.exists():
+                raise VerifierFault(f"{mount.source} is to be shown in the sandbox and does not exist.")
+        launch = self._launcher(spec, identity, pythons, bwrap)
+        return SupervisedProcess(launch, log, spec.limits, self._clock)
+
+    def _find(self, program: str, hint: str) -> str:
+        found = shutil.which(program, path=self._search_path)
+        if found is None:
+            raise SandboxUnavailable(
+                f"{program} was not found.", meaning="Nothing is ever run without a sandbox.", next_step=hint
+            )
+        return found
+
+    def _program(self, spec: SandboxSpec, identity: Identity) -> list[str]:
+        if not identity.dedicated:
+            return list(spec.argv)
+        setpriv = self._find("setpriv", "Install util-linux: apt-get install util-linux.")
+        number = str(identity.uid)
+        change = ["--reuid", number, "--regid", number, "--clear-groups"]
+        return [
+            setpriv,
+            *change,
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+            "--bounding-set=-all",
+            "--",
+            *spec.argv,
+        ]
+
+    def _launcher(
+        self, spec: SandboxSpec, identity: Identity, pythons: Sequence[PythonFiles], bwrap: str
+    ) -> Launch:
+        program = self._program(spec, identity)
+
+        def launch(log_reader: int, log_writer: int) -> Started:
+            with contextlib.ExitStack() as stack:
+                ours, theirs = socket.socketpair()
+                stack.enter_context(ours)
+                status_reader, status_writer = os.pipe()
+                # What only bwrap keeps must be closed here, else its end would not be seen.
+                with contextlib.ExitStack() as given:
+                    given.enter_context(theirs)
+                    given.callback(os.close, status_writer)
+                    descriptors = _descriptors(given, identity, status_writer, theirs.fileno())
+                    texts = options(spec, identity, pythons, descriptors)
+                    arguments = _memory_file(given, b"".join(text.encode() + b"\0" for text in texts))
+                    popen = subprocess.Popen(
+                        [bwrap, "--args", str(arguments), "--", *program],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log_writer,
+                        stderr=log_writer,
+                        # Its first environment stays readable in /proc for as long as it lives.
+                        env={"PATH": "/usr/bin:/bin"},
+                        cwd="/",
+                        start_new_session=True,
+                        pass_fds=[*spec.pass_fds, arguments, *descriptors.numbers()],
+                    )
+                failed = stack.push(contextlib.ExitStack())
+                failed.callback(os.close, status_reader)
+                failed.callback(popen.wait)
+                failed.callback(popen.kill)
+                try:
+                    started = self._release(popen, spec.limits, identity, ours, status_reader)
+                except _SetupFailed:
+                    popen.kill()
+                    popen.wait()
+                    raise _unavailable(_complaint(log_reader)) from None
+                failed.pop_all()
+                return started
+
+        return launch
+
+    def _release(
+        self,
+        popen: subprocess.Popen[bytes],
+        limits: Limits,
+        identity: Identity,
+        gate: socket.socket,
+        status: int,
+    ) -> Started:
+        """Put limits on the held-back child, then let it go.
+
+        The gate closes when bwrap has read our byte, which it does after all mounts are made; if it ends
+        before, the unread byte turns the close into a reset.
+        """
+        init = _child_pid(status)
+        descriptor = os.pidfd_open(init)
+        # While bwrap lives and is the parent, the number cannot have passed to another process.
+        inode = pid_namespace(init)
+        if parent_pid(init) != popen.pid or inode is None or inode == pid_namespace(os.getpid()):
+            os.close(descriptor)
+            raise _SetupFailed
+        group = create_group(
+            memory_bytes=limits.memory_bytes,
+            processes=limits.processes + _OWN_PROCESSES,
+            hierarchies=self._hierarchies,
+        )
+        namespace = PidNamespace(inode, identity.uid if identity.dedicated else None)
+        tree = NamespaceTree(init, descriptor, status, namespace, group, limits)
+        try:
+            if group is not None:
+                group.add(init)
+            _limit(init, limits)
+            gate.settimeout(_SETUP_SECONDS)
+            gate.send(b"1")
+            gate.recv(1)
+        except OSError as error:
+            tree.kill()
+            popen.wait()
+            tree.close()
+            raise _SetupFailed from error
+        return Started(popen, tree)
+
+
+class _SetupFailed(Exception):
+    """bwrap gave up before the program started; the reason is in its output."""
+
+
+class NamespaceTree:
+    """Everything in one pid namespace. See :class:`verifier.sandbox.process.Tree`."""
+
+    def __init__(
+        self,
+        pid: int,
+        init: int,
+        status: int,
+        namespace: PidNamespace,
+        group: ControlGroup | None,
+        limits: Limits,
+    ) -> None:
+        self._pid = pid
+        self._init = init
+        self._status = status
+        self._namespace = namespace
+        self._group = group
+        self._limits = limits
+        self._cpu = 0.0
+        self._peak = 0
+
+    def kill(self) -> None:
+        # The kernel kills a pid namespace with its first process.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._init, signal.SIGKILL)
+
+    def wait_gone(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        poller = select.poll()
+        poller.register(self._init, select.POLLIN)
+        # The first process of a namespace ends only after all others have been reaped.
+        poller.poll(seconds * 1000)
+        while self._namespace.members():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        # Its own parent is often gone by now; where we inherited it (as pid 1 of a container), we bury it.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, os.WNOHANG)
+        return True
+
+    def sample(self) -> Sample:
+        counted = self._group.cpu_seconds() if self._group else None
+        if counted is None:
+            counted = sum(cpu_seconds(pid) for pid in self._namespace.members())
+        self._cpu = max(self._cpu, counted)
+        peak = self._group.memory_peak() if self._group else None
+        self._peak = max(self._peak, self._resident() if peak is None else peak)
+        return Sample(self._cpu, self._peak)
+
+    def over_memory(self) -> bool:
+        if self._group is not None and self._group.memory is not None:
+            return self._group.out_of_memory()
+        self._peak = max(self._peak, self._resident())
+        return self._peak > self._limits.memory_bytes
+
+    def _resident(self) -> int:
+        return sum(resident_bytes(pid) for pid in self._namespace.members())
+
+    def never_ran(self) -> bool:
+        """bwrap reports an exit status only of a program that it started."""
+        os.set_blocking(self._status, False)
+        try:
+            return b"exit-code" not in os.read(self._status, 4096)
+        except BlockingIOError:
+            return True
+
+    def close(self) -> None:
+        os.close(self._init)
+        os.close(self._status)
+        if self._group is not None:
+            self._group.close()
+
+
+def _limit(pid: int, limits: Limits) -> None:
+    """Resource limits of a process that is held back; its descendants inherit them."""
+    space = limits.address_space_bytes or max(_ADDRESS_SPACE_FLOOR, 16 * limits.memory_bytes)
+    wanted = {
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_NPROC: limits.processes,
+        # One byte, not zero: that stops core files as well, and also a core pattern that pipes to a program.
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_AS: space,
+        resource.RLIMIT_MEMLOCK: 1 << 20,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: 1024,
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_NICE: 0,
+    }
+    for kind, value in wanted.items():
+        _, hard = resource.prlimit(pid, kind)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(pid, kind, (bound, bound))
+    # Under memory pressure the host gives up the stranger first.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("800", encoding="ascii")
+
+
+def _child_pid(status: int) -> int:
+    """The host pid of the namespace's first process, from bwrap's status stream."""
+    poller = select.poll()
+    poller.register(status, select.POLLIN)
+    received = b""
+    while b"\n" not in received:
+        chunk = os.read(status, 4096) if poller.poll(_SETUP_SECONDS * 1000) else b""
+        if not chunk:
+            raise _SetupFailed
+        received += chunk
+    try:
+        return int(json.loads(received.partition(b"\n")[0])["child-pid"])
+    except (ValueError, KeyError) as error:
+        raise _SetupFailed from error
+
+
+def _complaint(reader: int) -> str:
+    try:
+        return os.read(reader, 4096).decode("utf-8", "replace").strip()
+    except BlockingIOError:
+        return ""
+
+
+def _unavailable(complaint: str) -> SandboxUnavailable:
+    hints = {
+        "uid map": "Allow unprivileged user namespaces: an AppArmor profile for bwrap, or "
+        "sysctl kernel.apparmor_restrict_unprivileged_userns=0.",
+        "No permissions to create": "Allow unprivileged user namespaces: "
+        "sysctl kernel.unprivileged_userns_clone=1.",
+        "Creating new namespace failed": "Allow user namespaces for this account, or give the container "
+        "CAP_SYS_ADMIN and a seccomp profile that allows unshare and mount.",
+        "Unknown option": "Install a newer bubblewrap (0.8 or later).",
+    }
+    hint = next((text for sign, text in hints.items() if sign in complaint), None)
+    return SandboxUnavailable(
+        f"bubblewrap could not start the sandbox: {complaint or 'no reason given'}",
+        meaning="Nothing is ever run without a sandbox.",
+        next_step=hint
+        or "Run `bwrap --unshare-user --ro-bind / / true` as this user to see the system's answer.",
+    )
+
+
+def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
+    descriptor = os.memfd_create("sandbox")
+    stack.callback(os.close, descriptor)
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _descriptors(stack: contextlib.ExitStack, identity: Identity, status: int, block: int) -> Descriptors:
+    inside = identity.uid if identity.dedicated else INSIDE_ID
+    return Descriptors(
+        seccomp=_memory_file(stack, filter_program(platform.machine())),
+        status=status,
+        block=block,
+        passwd=_memory_file(stack, f"run:x:{inside}:{inside}::{INSIDE_HOME}:/bin/sh\n".encode()),
+        group=_memory_file(stack, f"run:x:{inside}:\n".encode()),
+    )
+
+
+def _own_hierarchies() -> list[Hierarchy]:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return find_hierarchies(mounts, groups)
