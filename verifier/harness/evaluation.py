@@ -2,9 +2,9 @@
 
 1. Two evaluators start, sharing nothing: one sees real rows, the other only altered ones.
 2. Both load the graph and list its primitives; what is not on the list is refused before anything runs.
-3. Validation and fresh rows, in one drawn order, go through the first in groups of two batches.
-4. The probes of a group's rows go through the second in another order, and are compared at once: logits are
-   never kept beyond their group (64 MiB a row at full size).
+3. Validation and fresh rows, in one drawn order, go through the first, eight at a time.
+4. The probes of these rows go through the second, mixed anew, and are compared with what the first said of
+   the originals. At most some two dozen rows of logits are kept (64 MiB a row at full size).
 5. Softmax, byte table, sums and comparisons are computed here.
 
 The caller owes: rows and byte table from the pinned benchmark, the seed of the session, the limits.
@@ -13,7 +13,7 @@ The caller owes: rows and byte table from the pinned benchmark, the seed of the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -30,10 +30,11 @@ from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, row_score
 from verifier.model import Audit, AuditKind
 from verifier.sandbox.interface import Sandbox
 
+Item = TypeVar("Item")
 DEFAULT_PROBES: Final = 768
 """At this number the expected undetected gain is below 0.002 bpb (trusted evaluation, section 2)."""
-Item = TypeVar("Item")
-_GROUP: Final = 2 * GRAPH_ROWS
+_POOL: Final = 2 * GRAPH_ROWS
+"""Probes that must wait before a batch of them is drawn; with them wait the originals' logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,16 @@ def _start(task: Task, place: Evaluators, started: float) -> Evaluator:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A probe and what the first evaluator said about its original."""
+
+    probe: Probe
+    original: Floats
+
+
 class _Passage:
-    """One pass of all rows and probes through the two evaluators."""
+    """One pass of all rows and probes through the two evaluators, both at work at the same time."""
 
     def __init__(self, task: Task, first: Evaluator, second: Evaluator) -> None:
         self._task, self._first, self._second = task, first, second
@@ -123,40 +132,40 @@ class _Passage:
         self._sizes = np.zeros(len(self._inputs), dtype=np.int64)
         self._tally = ProbeTally()
         self._mixing = Draw(task.seed, "probe-batches")
+        self._pool: list[_Pending] = []
+        self._under_way: list[_Pending] = []
 
     def run(self) -> None:
-        order = Draw(self._task.seed, "row-order").permutation(len(self._inputs))
-        groups = [order[start : start + _GROUP] for start in range(0, len(order), _GROUP)]
+        batches = list(_batches(Draw(self._task.seed, "row-order").permutation(len(self._inputs))))
         probes: dict[int, list[Probe]] = {}
         for probe in draw_probes(self._inputs, self._task.probes, Draw(self._task.seed, "probes")):
             probes.setdefault(probe.row, []).append(probe)
-        for group, logits in zip(groups, self._originals(groups), strict=True):
-            for row, found in logits.items():
-                self._nats[row], self._sizes[row] = row_score(found, self._targets[row], self._task.table)
-            self._compare([probe for row in group for probe in probes.get(row, [])], logits)
+        self._first.submit(self._inputs[_padded(batches[0])])
+        for following, batch in enumerate(batches, start=1):
+            self._probe(_POOL)
+            answers = self._first.logits()
+            if following < len(batches):
+                self._first.submit(self._inputs[_padded(batches[following])])
+            for row, logits in zip(batch, answers, strict=False):
+                self._nats[row], self._sizes[row] = row_score(logits, self._targets[row], self._task.table)
+                self._pool += [_Pending(probe, logits) for probe in probes.get(row, [])]
+            while len(self._pool) >= _POOL + GRAPH_ROWS:
+                self._probe(_POOL)
+        while self._pool or self._under_way:
+            self._probe(1)
 
-    def _originals(self, groups: list[list[int]]) -> Iterator[dict[int, Floats]]:
-        """Logits of each group's rows. The next group is always under way while one is looked at."""
-        batches = [list(_batches(group)) for group in groups]
-        pending = [batch for group in batches for batch in group]
-        position = 0
-        self._first.submit(self._inputs[_padded(pending[0])])
-        for group in batches:
-            logits: dict[int, Floats] = {}
-            for batch in group:
-                answers = self._first.logits()
-                position += 1
-                if position < len(pending):
-                    self._first.submit(self._inputs[_padded(pending[position])])
-                logits.update(zip(batch, answers, strict=False))
-            yield logits
-
-    def _compare(self, probes: list[Probe], originals: dict[int, Floats]) -> None:
-        mixed = [probes[index] for index in self._mixing.permutation(len(probes))]
-        for batch in _batches(mixed):
-            self._second.submit(np.stack([probe.tokens for probe in _padded(batch)]))
-            for probe, answer in zip(batch, self._second.logits(), strict=False):
-                self._tally.add(probe, movement(originals[probe.row], answer, probe.position))
+    def _probe(self, least: int) -> None:
+        """Compare the probes under way; send off others if at least ``least`` wait."""
+        if self._under_way:
+            for pending, answer in zip(self._under_way, self._second.logits(), strict=False):
+                self._tally.add(pending.probe, movement(pending.original, answer, pending.probe.position))
+            self._under_way = []
+        if len(self._pool) >= least:
+            # A drawn mixture of at least two batches' rows: the neighbours are others than the original's.
+            mixed = [self._pool[index] for index in self._mixing.permutation(len(self._pool))]
+            self._under_way, self._pool = mixed[:GRAPH_ROWS], mixed[GRAPH_ROWS:]
+            tokens = [pending.probe.tokens for pending in self._under_way]
+            self._second.submit(np.stack(_padded(tokens)))
 
     def scores(self) -> GapScores:
         count = len(self._task.validation)
@@ -170,11 +179,11 @@ class _Passage:
         return Audit(AuditKind.CAUSALITY, self._tally.violations == 0, self._tally.figures())
 
 
-def _batches(items: list[Item]) -> Iterator[list[Item]]:
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), GRAPH_ROWS):
         yield items[start : start + GRAPH_ROWS]
 
 
-def _padded(batch: list[Item]) -> list[Item]:
+def _padded(batch: Sequence[Item]) -> list[Item]:
     """A full batch: a short one is filled with its own items again."""
     return [batch[index % len(batch)] for index in range(GRAPH_ROWS)]
