@@ -1,0 +1,1 @@
+"""Shared by all tests: makes the helpers in this folder importable (``import shared_material``)."""
