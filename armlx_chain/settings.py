@@ -107,7 +107,7 @@ def _deployed(name: str) -> Network:
         name=name,
         chain_id=found.chain_id,
         rpc_url=found.rpc_urls[0],
-        storage_urls=(found.indexer_url,),
+        storage_urls=(found.indexer_url,) if found.indexer_url else (),
         verifier_registry=Address(found.verifier_registry),
         proposal_ledger=Address(found.proposal_ledger),
         project_registry=Address(found.project_registry),

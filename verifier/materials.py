@@ -132,7 +132,9 @@ def _ensure_data(
             continue
         found = storage.fetch(entry.root, max_bytes=DATA_FILE_LIMIT_BYTES, expected_size=entry.size)
         if len(found.data) != entry.size:
-            raise ContentMismatch(f"{entry.path} has {len(found.data)} bytes, the manifest says {entry.size}.")
+            raise ContentMismatch(
+                f"{entry.path} has {len(found.data)} bytes, the manifest says {entry.size}."
+            )
         _place(path, found.data)
         progress(f"{entry.path} is proven: {entry.size} bytes")
 
@@ -145,5 +147,6 @@ def _place(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise VerifierFault(
-            f"{path} cannot be written ({error.strerror}).", next_step="Free some space or choose another --home."
+            f"{path} cannot be written ({error.strerror}).",
+            next_step="Free some space or choose another --home.",
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -56,7 +57,7 @@ def fetch(app: App, root: str, output: Path | None, raw: bool, max_bytes: int) -
         _write(output, found.data)
         emit({**facts, "file": str(output)}, [f"Wrote {output}."], as_json=app.as_json)
     elif raw:
-        click.get_binary_stream("stdout").write(found.data)
+        sys.stdout.buffer.write(found.data)
     else:
         _show_protocol(app, found.data, facts)
 

@@ -44,7 +44,7 @@ def basis_holds(registry: ProjectRegistry, precondition: dict[str, Any]) -> bool
     if project is None:
         return False
     control = project.best_code_hash if project.has_accepted else project.repo_snapshot_hash
-    return control.hex() == precondition["control"] and project.best_score == precondition["best"]
+    return (control.hex(), int(project.best_score)) == (precondition["control"], precondition["best"])
 
 
 class Settler:

@@ -1,0 +1,162 @@
+"""``reproduce``: what a validator will do, before anything is staked."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from armlx_chain.cli.context import App, network_options
+from armlx_chain.cli.output import emit, say
+from armlx_chain.errors import (
+    EXIT_FINDING,
+    EXIT_OK,
+    EXIT_UNDECIDED,
+    CandidateError,
+    VerifierFault,
+)
+
+if TYPE_CHECKING:
+    from verifier.judging import Prepared
+    from verifier.model import Noise, Verdict
+    from verifier.session import Progress
+
+EXIT_BY_OUTCOME = {
+    "reproduced": EXIT_OK,
+    "unimproved": EXIT_FINDING,
+    "refuted": EXIT_FINDING,
+    "undecided": EXIT_UNDECIDED,
+}
+QUICK_RUNS = 6
+QUICK_SEED_RUNS = 2
+
+
+def show_progress(progress: Progress) -> None:
+    """One line per run, on stderr."""
+    record = progress.record
+    if record is None:
+        return
+    time_taken = "-" if record.seconds_to_graph is None else f"{record.seconds_to_graph:.1f} {record.clock} s"
+    say(f"  {progress.message} [{time_taken}]")
+
+
+def prepared_project(app: App, project_id: int, python: Path) -> Prepared:
+    """Fetch and prove the project, then prepare it on this machine."""
+    from armlx_chain.cli.wiring import check_wiring, open_project
+    from verifier.harness.inside import Interpreter
+    from verifier.judging import Folders, prepare
+    from verifier.materials import load_materials
+    from verifier.sandbox.select import default_sandbox
+
+    check_wiring(app)
+    project, _ = open_project(app, project_id)
+    materials = load_materials(project, app.storage, data_home=app.home / "data", progress=say)
+    folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
+    return prepare(materials, sandbox=default_sandbox(), interpreter=Interpreter(python), folders=folders)
+
+
+def noise_of(prepared: Prepared, *, calibrate: str | None, folder: Path) -> Noise:
+    """The stored calibration, or a new one where that was asked for."""
+    if calibrate is None:
+        return prepared.stored_noise()
+    try:
+        return prepared.stored_noise()
+    except VerifierFault as missing:
+        say(f"calibrating: {missing.message}")
+    quick = calibrate == "quick"
+    from verifier.verdict.constants import CALIBRATION_RUNS, SEED_RUNS
+
+    return prepared.measure_noise(
+        runs=QUICK_RUNS if quick else CALIBRATION_RUNS,
+        seed_runs=QUICK_SEED_RUNS if quick else SEED_RUNS,
+        shortcut=quick,
+        seed=secrets.token_bytes(32),
+        run_folder=folder,
+        progress=show_progress,
+    )
+
+
+def read_candidate_path(path: Path) -> dict[str, bytes]:
+    """A file is taken under its own name, a folder with all its files.
+
+    Raises:
+        CandidateError: it cannot be read as a candidate.
+    """
+    from verifier.workspace import read_files
+
+    if path.is_dir():
+        names = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_symlink() or p.is_file())
+        if not names:
+            raise CandidateError(f"{path} holds no files.")
+        return read_files(path, names)
+    return read_files(path.parent, [path.name])
+
+
+@click.command()
+@click.argument("candidate", type=click.Path(path_type=Path, exists=True))
+@click.option("--project", "project_id", type=click.IntRange(min=0), required=True, help="Project id.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder. [default: runs/<time>]"
+)
+@click.option(
+    "--calibrate",
+    type=click.Choice(["full", "quick"]),
+    help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
+    " or quick (8 runs, a shortcut that every report shows).",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=sys.executable,
+    help="Interpreter that runs the candidate. [default: this one]",
+)
+@network_options
+def reproduce(
+    app: App, candidate: Path, project_id: int, out: Path | None, calibrate: str | None, python: Path
+) -> int:
+    """Run CANDIDATE against the current best, exactly as a validator will.
+
+    CANDIDATE is a train.py, or a folder of replacement files.
+
+    Nothing is staked or sent. The verdict is this machine's; the run folder can be given to "submit".
+
+    \b
+    Examples:
+      armlx-chain reproduce --project 0 train.py
+      armlx-chain reproduce --project 0 --calibrate quick --out runs/idea better/train.py --network devnet
+    """
+    from verifier.reproduction import start_folder, write_run_folder
+
+    files = read_candidate_path(candidate)
+    folder = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    runs = start_folder(folder)
+    prepared = prepared_project(app, project_id, python.absolute())
+    refused = prepared.precheck(files)
+    if refused is None:
+        noise = noise_of(prepared, calibrate=calibrate, folder=runs / "calibration")
+        say("judging: control and candidate in pairs, until the rule decides")
+        verdict = prepared.judge(
+            files, noise=noise, seed=secrets.token_bytes(32), run_folder=runs, progress=show_progress
+        )
+    else:
+        verdict = refused
+    network = app.settings.network
+    complete = write_run_folder(
+        folder, prepared, verdict, files, chain_id=network.chain_id, ledger=network.proposal_ledger
+    )
+    _show(app, verdict, folder, complete)
+    return EXIT_BY_OUTCOME[verdict.outcome.value]
+
+
+def _show(app: App, verdict: Verdict, folder: Path, complete: bool) -> None:
+    from verifier.report import to_text, to_tree
+
+    lines = [to_text(verdict), "The seed of this judgement was local; a validator draws another."]
+    if verdict.outcome.value == "reproduced":
+        lines.append(f"Submit it with: armlx-chain submit --run {folder / 'run.log'} --stake N")
+    data = {"report": to_tree(verdict), "folder": str(folder), "submittable": complete}
+    emit(data, lines, as_json=app.as_json)

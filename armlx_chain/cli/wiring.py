@@ -1,0 +1,190 @@
+"""How objects are made from settings, in one visible place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from armlx_chain.chain.contracts import (
+    Project,
+    ProjectRegistry,
+    ProjectToken,
+    Proposal,
+    ProposalLedger,
+    VerifierRegistry,
+)
+from armlx_chain.chain.flow import JournalledFlow
+from armlx_chain.chain.journal import Journal
+from armlx_chain.chain.rpc import Rpc
+from armlx_chain.chain.sender import TxSender
+from armlx_chain.claims.preflight import ClaimFacts, orientation_of
+from armlx_chain.claims.submission import SubmissionStore
+from armlx_chain.errors import ArmlxError, UsageError, WrongChain
+from armlx_chain.market.trade import read_market
+from armlx_chain.settings import Settings
+from armlx_chain.signing import keystore as keystores
+from armlx_chain.signing import passphrase
+from armlx_chain.signing.signer import Signer
+from armlx_chain.storage.zerog.endpoints import Endpoint
+from armlx_chain.storage.zerog.upload import RpcPriceReader, ZeroGPublisher
+from armlx_chain.types import Root, Wei
+
+if TYPE_CHECKING:
+    from armlx_chain.cli.context import App
+
+PROTOCOL_LIMIT_BYTES = 1 << 20
+MAX_STORAGE_FEE = Wei(10**17)
+"""Never pay more for one file: some twenty times what the largest log costs on Galileo."""
+
+
+def ask_passphrase(question: str) -> str:
+    """Ask on the terminal, without echo."""
+    answer: str = click.prompt(question, hide_input=True, err=True, default="", show_default=False)
+    return answer
+
+
+def load_signer(
+    folder: Path, *, account: str | None, keystore: Path | None, password_file: Path | None
+) -> Signer:
+    """Open the keystore a person named."""
+    path = keystore if keystore is not None else keystores.find(folder, account or "").path
+    source = (
+        passphrase.from_file(password_file)
+        if password_file is not None
+        else passphrase.from_prompt(ask_passphrase, f"Passphrase of {path.name}")
+    )
+    return keystores.load(path, source)
+
+
+def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) -> TxSender:
+    """A sender whose journal belongs to this chain (by id and genesis hash) and account."""
+    chain = f"{settings.network.chain_id}:{rpc.genesis_hash.hex()}"
+    journal = Journal(settings.journal_path, chain=chain, account=signer.address)
+    return TxSender(
+        rpc=rpc, signer=signer, journal=journal, confirmations=settings.network.confirmations, **options
+    )
+
+
+def make_publisher(settings: Settings, sender: TxSender) -> ZeroGPublisher:
+    """Uploads to the network's storage, paid by the sender's account.
+
+    Raises:
+        UsageError: the network has no storage configured.
+    """
+    network = settings.network
+    if network.flow is None or not network.storage_urls:
+        raise UsageError(
+            f"No storage to upload to is known on {network.name}.", next_step="Give --storage-url."
+        )
+    return ZeroGPublisher(
+        Endpoint(network.storage_urls[0]),
+        flow_address=network.flow,
+        flow=JournalledFlow(sender),
+        price=RpcPriceReader(network.rpc_url),
+        submitter=sender.address,
+        max_fee=MAX_STORAGE_FEE,
+    )
+
+
+def submissions(settings: Settings) -> SubmissionStore:
+    return SubmissionStore(settings.home / "submissions")
+
+
+def registry_of(app: App) -> ProjectRegistry:
+    return ProjectRegistry(app.rpc, app.settings.network.project_registry)
+
+
+def ledger_of(app: App) -> ProposalLedger:
+    return ProposalLedger(app.rpc, app.settings.network.proposal_ledger)
+
+
+def check_wiring(app: App) -> None:
+    """Contracts must point at each other as configured (contracts specification, section 12).
+
+    Raises:
+        WrongChain: they do not.
+    """
+    network = app.settings.network
+    ledger, registry = ledger_of(app), registry_of(app)
+    pairs = (
+        ("ledger.registry", ledger.registry(), network.project_registry),
+        ("ledger.verifierRegistry", ledger.verifier_registry(), network.verifier_registry),
+        ("registry.proposalLedger", registry.proposal_ledger(), network.proposal_ledger),
+    )
+    for what, actual, expected in pairs:
+        if actual != expected:
+            raise WrongChain(f"{what} is {actual}, but {expected} is configured. Nothing was sent.")
+
+
+def open_project(app: App, project_id: int) -> tuple[Project, ProjectToken]:
+    """A project and its token, checked against each other.
+
+    Raises:
+        UsageError: there is no such project.
+        WrongChain: the token is wired to another ledger.
+    """
+    registry = registry_of(app)
+    project = registry.find_project(project_id)
+    if project is None:
+        raise UsageError(
+            f"There is no project {project_id} on {app.settings.network.name}:"
+            f" ids run from 0 to {registry.project_count() - 1}."
+        )
+    token = ProjectToken(app.rpc, project.token)
+    if token.proposal_ledger() != app.settings.network.proposal_ledger or token.decimals() != 0:
+        raise WrongChain(f"The token of project {project_id} does not belong to the configured ledger.")
+    return project, token
+
+
+def open_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
+    """The project's proposals that are not settled yet, in order of id."""
+    ledger = ledger_of(app)
+    found = (ledger.find_proposal(number) for number in range(ledger.proposal_count()))
+    return tuple(p for p in found if p is not None and p.project_id == project_id and p.is_open)
+
+
+def claim_facts(app: App, project_id: int) -> tuple[ClaimFacts, ProjectToken]:
+    """Everything a submission is checked against, read now."""
+    from armlx_chain.protocol.parse import parse_protocol
+    from verifier.materials import load_baseline
+
+    check_wiring(app)
+    project, token = open_project(app, project_id)
+    root = Root.zerog(project.protocol_hash)
+    protocol = parse_protocol(app.storage.fetch(root, max_bytes=PROTOCOL_LIMIT_BYTES).data)
+    verifiers = VerifierRegistry(app.rpc, app.settings.network.verifier_registry)
+    facts = ClaimFacts(
+        project=project,
+        protocol=protocol,
+        protocol_root=root,
+        baseline_metric=load_baseline(project, app.storage),
+        market=read_market(token, project.id),
+        verifier_count=verifiers.verifier_count(),
+        open_proposals=open_proposals(app, project_id),
+    )
+    return facts, token
+
+
+def control_root_of(project: Project) -> Root:
+    """Root of the code to beat: the current best's bundle, or the snapshot."""
+    return Root.zerog(project.best_code_hash if project.has_accepted else project.repo_snapshot_hash)
+
+
+def orientation_warning(app: App, project_id: int) -> str | None:
+    """What a person should know about a project published the wrong way round, if anything.
+
+    A storage that is out of reach is no reason not to show a price: then this says that it could not check.
+    """
+    from armlx_chain.protocol.parse import parse_protocol
+    from verifier.materials import load_baseline
+
+    project, _ = open_project(app, project_id)
+    try:
+        root = Root.zerog(project.protocol_hash)
+        protocol = parse_protocol(app.storage.fetch(root, max_bytes=PROTOCOL_LIMIT_BYTES).data)
+        found = orientation_of(project, protocol, load_baseline(project, app.storage))
+    except ArmlxError as error:
+        return f"the project's protocol could not be checked for its direction: {error.message}"
+    return " ".join(found.sentences) if found.stop else None

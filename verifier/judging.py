@@ -1,0 +1,190 @@
+"""A project prepared on this machine, and the one way to judge a candidate of it.
+
+A miner's ``reproduce`` and a validator's re-run are this same code; they differ in where the seed comes from
+and in what follows the verdict.
+
+::
+
+    prepared = prepare(materials, sandbox=sandbox, interpreter=Interpreter(python), folders=folders)
+    noise = prepared.stored_noise()
+    verdict = prepared.judge(files, noise=noise, seed=seed, run_folder=folder)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verifier import calibration
+from verifier.gate import check_sources
+from verifier.hardware import EnvironmentFacts, Machine, environment
+from verifier.harness.inside import Interpreter
+from verifier.harness.logfacts import ProtocolLog
+from verifier.materials import Materials
+from verifier.model import Noise, Pair, Verdict
+from verifier.rerun import Benchmark, HarnessRunner, RunSettings
+from verifier.sandbox.interface import Sandbox
+from verifier.session import ProgressCallback, Settings, judge, precheck
+from verifier.verdict.case import Rules
+from verifier.verdict.constants import FIRST_LIMIT
+from verifier.verdict.deadline import Deadline, deadline_from
+from verifier.workspace import Surface, check_candidate
+
+LOCK_FILE = "uv.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a machine keeps what it measured; none of it is ever shared with a sandbox.
+
+    Attributes:
+        work: Scratch of prepared benchmarks.
+        calibrations: Measured noise, by project, class and environment.
+    """
+
+    work: Path
+    calibrations: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A project, ready to be judged here."""
+
+    materials: Materials
+    benchmark: Benchmark
+    runner: HarnessRunner
+    machine: Machine
+    environment: EnvironmentFacts
+    folders: Folders
+
+    @property
+    def project_key(self) -> str:
+        """What a calibration belongs to: the snapshot and the data it was measured with."""
+        return f"{self.materials.snapshot_root}+{self.materials.benchmark_root}"
+
+    def stored_noise(self) -> Noise:
+        """The calibration of this project, class and environment.
+
+        Raises:
+            VerifierFault: there is none that still holds.
+        """
+        return calibration.load(
+            self.folders.calibrations,
+            self.project_key,
+            hardware_class=self.machine.hardware_class,
+            environment=self.environment.digest,
+        )
+
+    def measure_noise(
+        self,
+        *,
+        runs: int,
+        seed_runs: int,
+        shortcut: bool,
+        seed: bytes,
+        run_folder: Path,
+        progress: ProgressCallback,
+    ) -> Noise:
+        """Run the unmodified snapshot until its noise is known, and keep the result.
+
+        Raises:
+            UsageError: fewer runs than the rule demands, without ``shortcut``.
+            VerifierFault: the snapshot does not run here.
+        """
+        plan = calibration.Plan(
+            run_folder=run_folder,
+            hardware_class=self.machine.hardware_class,
+            environment=self.environment.digest,
+            runs=runs,
+            seed_runs=seed_runs,
+            shortcut=shortcut,
+        )
+        train = self.materials.snapshot[plan.train_path]
+        noise = calibration.measure_noise(self.runner, train, plan=plan, seed=seed, progress=progress)
+        calibration.save(self.folders.calibrations, self.project_key, noise)
+        return noise
+
+    def deadline(self, noise: Noise) -> Deadline:
+        """How long any run may take, from the unmodified snapshot's own times on this machine."""
+        return deadline_from(noise.reference_seconds, self.benchmark.constants.budget_seconds)
+
+    def precheck(self, files: Mapping[str, bytes]) -> Verdict | None:
+        """The source gate and the mutable surface; a verdict only where they refuse."""
+        surface = Surface.of(self.materials.protocol)
+        return precheck(
+            lambda: check_candidate(surface, self.materials.snapshot.keys(), files),
+            lambda: check_sources(files),
+        )
+
+    def judge(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        noise: Noise,
+        seed: bytes,
+        run_folder: Path,
+        progress: ProgressCallback,
+        pairs: int = FIRST_LIMIT,
+        earlier: Sequence[Pair] = (),
+    ) -> Verdict:
+        """Judge a candidate against the control.
+
+        Args:
+            files: The candidate's replacement files.
+            seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
+        """
+        refused = self.precheck(files)
+        if refused is not None:
+            return refused
+        settings = Settings(
+            run_folder=run_folder,
+            deadline_seconds=self.deadline(noise).seconds,
+            rules=Rules(pairs=pairs, control_is_baseline=self.materials.control_is_baseline),
+        )
+        return judge(
+            self.runner,
+            noise,
+            self.materials.control_files,
+            files,
+            seed=seed,
+            settings=settings,
+            earlier=earlier,
+            progress=progress,
+        )
+
+
+def prepare(
+    materials: Materials,
+    *,
+    sandbox: Sandbox,
+    interpreter: Interpreter,
+    folders: Folders,
+    settings: RunSettings | None = None,
+) -> Prepared:
+    """Prove the data and read the benchmark's rows with the project's own code, in the sandbox.
+
+    Raises:
+        SandboxUnavailable: nothing is ever run bare.
+        VerifierFault: the benchmark does not work here.
+    """
+    sandbox.check()
+    benchmark = Benchmark.prepare(
+        materials.snapshot,
+        materials.data_folder,
+        materials.manifest.entries,
+        sandbox=sandbox,
+        interpreter=interpreter,
+        work=folders.work / materials.benchmark_root.hex,
+    )
+    runner = HarnessRunner(benchmark, sandbox, settings=settings, read_log=ProtocolLog(materials.protocol))
+    return Prepared(
+        materials=materials,
+        benchmark=benchmark,
+        runner=runner,
+        machine=Machine.here(),
+        environment=environment(
+            lock=materials.snapshot.get(LOCK_FILE, b""), settings=dict(interpreter.environment)
+        ),
+        folders=folders,
+    )
