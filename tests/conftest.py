@@ -1,1 +1,10 @@
 """Shared by all tests: makes the helpers in this folder importable (``import shared_material``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
