@@ -38,6 +38,7 @@ from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evalua
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.gap import GapScores, fresh_gap_audit
 from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, Interpreter, start_python
+from verifier.harness.logfacts import LogFacts
 from verifier.harness.rowsource import RowSource, read_rows
 from verifier.harness.runlog import RunLog
 from verifier.harness.scoring import Rows
@@ -203,14 +204,6 @@ class _RowReader:
         finally:
             shutil.rmtree(cache)
             shutil.rmtree(workspace)
-
-
-@dataclass(frozen=True, slots=True)
-class LogFacts:
-    """What a run log states by the protocol's rule. Decides nothing."""
-
-    metric: str | None = None
-    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
