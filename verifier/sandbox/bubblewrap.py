@@ -124,9 +124,10 @@ class BubblewrapSandbox:
         return found
 
     def _program(self, spec: SandboxSpec, identity: Identity) -> list[str]:
-        if not identity.dedicated:
-            return list(spec.argv)
         setpriv = self._find("setpriv", "Install util-linux: apt-get install util-linux.")
+        if not identity.dedicated:
+            # Nothing to give up. It is here so that a missing program fails as a program, not as a sandbox.
+            return [setpriv, "--no-new-privs", "--", *spec.argv]
         number = str(identity.uid)
         change = ["--reuid", number, "--regid", number, "--clear-groups"]
         return [
@@ -277,6 +278,9 @@ class NamespaceTree:
         peak = self._group.memory_peak() if self._group else None
         self._peak = max(self._peak, self._resident() if peak is None else peak)
         return Sample(self._cpu, self._peak)
+
+    def pids(self) -> list[int]:
+        return self._namespace.members()
 
     def over_memory(self) -> bool:
         if self._group is not None and self._group.memory is not None:

@@ -51,6 +51,10 @@ class Tree(Protocol):
 
     def sample(self) -> Sample: ...
 
+    def pids(self) -> list[int]:
+        """The host's process ids of everything alive in it."""
+        ...
+
     def over_memory(self) -> bool:
         """Whether the tree has passed its memory bound."""
         ...
@@ -110,6 +114,7 @@ class SupervisedProcess:
         with self._lock:
             if self._final is None:
                 self._reason = self._reason or reason
+                self._measure()
                 self._tree.kill()
         if not self._done.wait(_GONE_SECONDS + 5):
             raise VerifierFault(
@@ -117,6 +122,11 @@ class SupervisedProcess:
                 next_step="Look for a blocked disk or a stopped process; then run again.",
             )
         self.poll()
+
+    def host_pids(self) -> list[int]:
+        """Process ids, as the host sees them, of everything alive inside; empty after the end."""
+        with self._lock:
+            return [] if self._final else self._tree.pids()
 
     def usage(self) -> Usage:
         with self._lock:
@@ -173,6 +183,7 @@ class SupervisedProcess:
                     poller.unregister(reader)
                 if self._clock() - looked >= _WATCH_SECONDS:
                     looked = self._clock()
+                    self.usage()  # where nothing counts for us, the last look is what remains after the end
                     if started.tree.over_memory():
                         self._stop("memory")
         finally:
