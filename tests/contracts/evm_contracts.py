@@ -48,8 +48,9 @@ def creation_code(name: str, *arguments: Any) -> bytes:
         code = contracts_abi.bytecode(name)
     else:
         code = bytes.fromhex(own_artifact(name)["bytecode"][2:])
-    constructor = next((entry for entry in _abi(name) if entry["type"] == "constructor"), {"inputs": []})
-    return code + eth_abi.encode(_types(constructor["inputs"]), arguments)
+    inputs: list[Any] = next((entry["inputs"] for entry in _abi(name) if entry["type"] == "constructor"), [])
+    encoded: bytes = eth_abi.encode(_types(inputs), arguments)
+    return code + encoded
 
 
 def refusal(failure: CallFailed) -> Refused:

@@ -1,7 +1,7 @@
 """Two EVMs behind one small interface: py-evm in this process, and anvil as a child process.
 
-Both use the cancun rules, charge nothing for gas, and mine one block per transaction. Time stands still unless
-a test moves it: a block is one second after the one before.
+Both use the cancun rules, charge nothing for gas, and mine one block per transaction, one second after the
+block before unless a test sets the time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Receipt:
 
 
 class CallFailed(Exception):
-    """A call or transaction failed; ``data`` is what it returned, ``reverted`` tells REVERT from other ends."""
+    """A failed call or transaction: what it returned, and whether it ended in REVERT or some other way."""
 
     def __init__(self, data: bytes, *, reverted: bool) -> None:
         super().__init__(data.hex() or "no data")
@@ -108,9 +108,11 @@ class EmbeddedEngine(Engine):
         raw = [keccak(text=f"account {index}")[12:] for index in range(10)]
         self.accounts = tuple(to_checksum_address(item) for item in raw)
         self._store = MemoryDB()
-        chain_class = MiningChain.configure("TestChain", vm_configuration=((0, CancunVM),), chain_id=31337)
-        blank = {"nonce": 0, "code": b"", "storage": {}}
-        parameters = {
+        chain_class: Any = MiningChain.configure(
+            "TestChain", vm_configuration=((0, CancunVM),), chain_id=31337
+        )
+        blank: Any = {"nonce": 0, "code": b"", "storage": {}}
+        parameters: Any = {
             "difficulty": 0,
             "gas_limit": 2 * GAS,
             "timestamp": START_TIME,
@@ -119,9 +121,8 @@ class EmbeddedEngine(Engine):
             "mix_hash": bytes(32),
             "extra_data": b"",
         }
-        self._chain = chain_class.from_genesis(
-            AtomicDB(self._store), parameters, {item: {**blank, "balance": RICH} for item in raw}
-        )
+        accounts: Any = {item: {**blank, "balance": RICH} for item in raw}
+        self._chain = chain_class.from_genesis(AtomicDB(self._store), parameters, accounts)
         self._header = self._chain.header.copy(base_fee_per_gas=0, timestamp=START_TIME)
         self._next_time: int | None = None
 
@@ -129,7 +130,7 @@ class EmbeddedEngine(Engine):
         from eth.vm.spoof import SpoofTransaction
         from eth_utils import to_canonical_address
 
-        vm = self._chain.get_vm(header)
+        vm: Any = self._chain.get_vm(header)
         origin = to_canonical_address(sender)
         unsigned = vm.create_unsigned_transaction(
             nonce=vm.state.get_nonce(origin),

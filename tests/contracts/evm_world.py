@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import rlp
+import rlp  # type: ignore[import-untyped]
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 from evm_contracts import ZERO, Contract, Refused, events
 from evm_engines import Engine

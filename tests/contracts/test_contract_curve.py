@@ -165,7 +165,7 @@ curve = st.one_of(
 
 @st.composite
 def questions(draw: st.DrawFn) -> tuple[int, int, int, list[tuple[Any, ...]]]:
-    """A curve, a supply, and things to ask: wild arguments, and arguments around the edges of the formulas."""
+    """A curve, a supply, and questions: wild arguments, and arguments around the formulas' edges."""
     b, s, supply = draw(curve)
     asked: list[tuple[Any, ...]] = []
     for _ in range(4):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from evm_contracts import ZERO, creation_code, events, transact
+from evm_engines import Receipt
 from evm_world import BASELINE, BETTER, CODE, DAY, LOG, MAX, METRICS, WEEK, World, refuses
 
 SUBMITTED, REVIEWING, APPROVED, REJECTED, EXPIRED = range(5)
@@ -14,9 +15,9 @@ NONE = bytes(32)
 
 
 def test_the_constructor_refuses_zeros_in_order_and_is_silent(world: World) -> None:
-    deploy = lambda *arguments: transact(  # noqa: E731
-        world.engine, world.owner, None, creation_code("ProposalLedger", *arguments)
-    )
+    def deploy(*arguments: str) -> Receipt:
+        return transact(world.engine, world.owner, None, creation_code("ProposalLedger", *arguments))
+
     with refuses("RegistryZero"):
         deploy(ZERO, ZERO)
     with refuses("VerifierRegistryZero"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from evm_contracts import ZERO, Contract, creation_code, events, transact
+from evm_contracts import EMPTY, ZERO, Contract, creation_code, events, transact
 from evm_world import CODE, LOG, METRICS, WEEK, World, refuses
 
 import contracts_abi
@@ -121,8 +121,6 @@ def test_a_paid_credit_cannot_be_claimed_again_from_inside_the_payment(loose: Lo
 
 
 def test_wiring_to_an_address_without_code_reverts_empty_when_used(world: World) -> None:
-    from evm_contracts import EMPTY
-
     receipt = transact(
         world.engine,
         world.stranger,
