@@ -1,8 +1,8 @@
 """How noisy a project is on this machine: measured, kept, and thrown away when the environment changes.
 
 - Control runs are runs of the *unmodified snapshot*, all with one session seed, so that they differ by
-  nothing but the machine. s is the upper 80 percent bound of their standard deviation, never the point estimate, and
-  the larger of that of validation and of fresh scores.
+  nothing but the machine. s is the upper 80 percent bound of their standard deviation, never the point
+  estimate, and the larger of that of validation and of fresh scores.
 - Seed runs differ from them by the one number ``verifier.reseed`` replaces.
 - The rule demands 20 control runs and 8 seed runs. Fewer are a shortcut: it must be asked for by name, it is
   written into the result, and every report shows it.

@@ -29,7 +29,7 @@ _FOUND: Final = {
         "Found: on this machine the candidate is not better than the control by more than noise. That is no "
         "fault of the miner's, and nothing is sent."
     ),
-    Outcome.REFUTED: "Proven: the fault named above, in two independent runs or comparisons, and nothing else.",
+    Outcome.REFUTED: "Proven: the fault named above, twice and independently, and nothing else.",
     Outcome.UNDECIDED: "Proven: nothing about the candidate. Nothing is sent, and others may try.",
 }
 
@@ -173,7 +173,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     yield f"Verdict: {verdict.outcome.value.upper()} ({verdict.reason.value})"
     yield plain(verdict.explanation, 1000)
     yield ""
-    yield f"Rule {verdict.rule}: accept at llr {ACCEPT_AT} from {MINIMUM_PAIRS} pairs on, refuse at {REJECT_AT}."
+    yield f"Rule {verdict.rule}: accept at llr {ACCEPT_AT} and {MINIMUM_PAIRS} pairs, refuse at {REJECT_AT}."
     if verdict.noise is not None:
         yield from _noise_lines(verdict.noise)
     if verdict.minimum_gain is not None:
