@@ -48,7 +48,8 @@ _SEARCHED_BACK = 256
 """How many older submissions are looked through when a root is known with another length only."""
 
 _AGAIN = "Run the same command again: it goes on where this one stopped, and pays nothing twice."
-_ALREADY_THERE = ("already uploaded and finalized", "segment has already been uploaded")
+_FINAL_ALREADY = "already uploaded and finalized"
+_THERE_ALREADY = "segment has already been uploaded"
 _BUSY = ("too many data writing", "exceeds the maximum cached chunks")
 
 
@@ -344,7 +345,12 @@ class ZeroGPublisher:
                 target.api.upload(segments, seq)
             except EndpointFault as error:
                 text = refusal_text(error)
-                if any(known in text for known in _ALREADY_THERE):
+                if _FINAL_ALREADY in text:
+                    return
+                if _THERE_ALREADY in text:
+                    if len(indices) > 1:  # the rest of the batch was not looked at: one by one
+                        for index in indices:
+                            self._send(tree, data, target, seq, [index])
                     return
                 if attempt == self._settings.busy_retries or not any(known in text for known in _BUSY):
                     raise
