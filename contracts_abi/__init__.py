@@ -73,7 +73,9 @@ class Deployment:
     """Where the contracts live on one network.
 
     Attributes:
-        name: ``galileo``, or a name that a local network chose.
+        name: ``galileo``; ``local`` for a chain whose contracts were deployed in the usual order by the first
+            of the public test accounts; or a name that a local network chose.
+        rpc_urls: Public endpoints; none for local networks, which choose their own ports.
         flow: The Flow contract of 0G Storage. A storage node's own answer goes before it.
         runtime_hashes: keccak-256 of ``eth_getCode`` by contract name, where known: ``0x`` and 64 hex digits.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eth_utils import is_checksum_address, keccak
 from evm_contracts import EMPTY, Contract, creation_code, transact
-from evm_world import World, refuses
+from evm_world import World, created_address, refuses
 
 import contracts_abi
 
@@ -123,6 +123,16 @@ def test_galileo_is_the_recorded_deployment() -> None:
     addresses = (galileo.verifier_registry, galileo.proposal_ledger, galileo.project_registry, galileo.flow)
     assert all(address is not None and is_checksum_address(address) for address in addresses)
     assert set(galileo.runtime_hashes) == {"VerifierRegistry", "ProposalLedger", "ProjectRegistry"}
+
+
+@pytest.mark.unit
+def test_the_local_deployment_is_what_the_first_test_account_makes() -> None:
+    """VerifierRegistry, ProposalLedger, ProjectRegistry, Market, Flow: its transactions 0 to 4."""
+    local, deployer = contracts_abi.deployment("local"), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    recorded = [local.verifier_registry, local.proposal_ledger, local.project_registry, local.flow]
+    assert recorded == [created_address(deployer, nonce) for nonce in (0, 1, 2, 4)]
+    assert (local.chain_id, local.rpc_urls) == (31337, ())
+    assert contracts_abi.deployments() == ("galileo", "local")
 
 
 @pytest.mark.unit
