@@ -28,6 +28,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,9 @@ from verifier.sandbox.procfs import (
 )
 from verifier.sandbox.python_env import PythonFiles, python_files
 from verifier.sandbox.seccomp import filter_program
+
+if sys.platform != "linux":
+    raise ImportError("this back-end is for Linux; ask verifier.sandbox.select for the right one")
 
 INSTALL_HINT: Final = (
     "Install bubblewrap: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)."
