@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from armlx_chain.errors import EndpointFault
+from armlx_chain.errors import DevnetError, EndpointFault
 from armlx_chain.storage.http import BoundedHttp, Timeouts
 from armlx_chain.storage.jsonrpc import parse_json
 from armlx_chain.storage.zerog.localnode.flow import FlowWatcher
@@ -140,7 +140,7 @@ class LocalStorageNode:
     def _try_poll(self) -> None:
         try:
             self._flow.poll()
-        except EndpointFault:
+        except (EndpointFault, DevnetError):
             return  # the watcher says so, and goes on trying
 
     def _flush(self) -> None:
