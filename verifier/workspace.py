@@ -230,10 +230,14 @@ def _read_one(folder: Path, path: str) -> bytes:
             "is or lies behind a link" if problem.errno in (errno.ELOOP, errno.ENOTDIR) else "cannot be read"
         )
         raise CandidateError(f"{shown(path)} {what} ({problem.strerror}).") from problem
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        # Checked on what was opened: the name may be another file by now.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise CandidateError(f"{shown(path)} is not a regular file.")
-        data = file.read(MAX_FILE_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise CandidateError(f"{shown(path)} is larger than {MAX_FILE_BYTES} bytes.")
     return data
