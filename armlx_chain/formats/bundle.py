@@ -257,7 +257,6 @@ def _header(entry: TreeFile) -> bytes:
     header[_CHECKSUM] = b" " * 8
     header[156] = 0x30
     header[257:265] = b"ustar\x0000"
-    header[329:345] = b"0000000\x000000000\0"
     header[345 : 345 + len(prefix)] = prefix
     header[_CHECKSUM] = b"%06o\0 " % sum(header)
     return bytes(header)

@@ -71,9 +71,12 @@ class Signer:
         sender = fields.pop("from", self.address)
         if not isinstance(sender, str) or sender.lower() != self.address.lower():
             raise SigningError(f"The transaction is from {sender}, but the key belongs to {self.address}.")
+        for name, value in fields.items():
+            if isinstance(value, int) and not 0 <= value < 1 << 256:
+                raise SigningError(f"The transaction cannot be signed: {name} is out of range.")
         try:
             signed = self._account.sign_transaction(fields)
-        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as refused:
+        except Exception as refused:  # noqa: BLE001 (the library and its encoder raise kinds of their own)
             raise SigningError(f"The transaction cannot be signed: {refused}") from None
         return bytes(signed.raw_transaction)
 
