@@ -120,6 +120,15 @@ def test_a_paid_credit_cannot_be_claimed_again_from_inside_the_payment(loose: Lo
         loose.ledger.send("claimReward", 0, sender=world.reviewer)
 
 
+def test_the_ledger_itself_refuses_an_equal_score(loose: Loose) -> None:
+    """The best score of the loose registry is 0, and its updateBest refuses nothing."""
+    loose.review()
+    for score in (-1, 0):
+        with refuses("ScoreNotImproved"):
+            loose.ledger.send("approve", 0, score, METRICS, sender=loose.world.reviewer)
+    loose.ledger.send("approve", 0, 1, METRICS, sender=loose.world.reviewer)
+
+
 def test_wiring_to_an_address_without_code_reverts_empty_when_used(world: World) -> None:
     receipt = transact(
         world.engine,
