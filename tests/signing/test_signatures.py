@@ -94,8 +94,8 @@ def test_a_signed_transaction_is_for_one_chain_and_from_one_sender() -> None:
     "change",
     [
         {"chainId": None}, {"chainId": 0}, {"chainId": "31337"}, {"chainId": True}, {"from": 3},
-        {"from": VALIDATOR.address}, {"nonce": "x"}, {"to": "x"}, {"gas": None}, {"value": -1}, {"value": 2**256},
-        {"surprise": 1}, {"data": "zz"}, {"type": 9},
+        {"from": VALIDATOR.address}, {"nonce": "x"}, {"to": "x"}, {"gas": None}, {"value": -1},
+        {"value": 2**256}, {"surprise": 1}, {"data": "zz"}, {"type": 9},
     ],
     ids=str,
 )  # fmt: skip
