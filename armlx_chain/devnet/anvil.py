@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ class AnvilChain:
         directory.mkdir(parents=True, exist_ok=True)
         self._chain_id = chain_id
         self._process = _start(_command(binary, chain_id, directory / STATE_NAME))
-        self._local = threading.local()
+        self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
         try:
             self._port = _wait_for_port(self._process)
             anvil = RpcClient(f"http://127.0.0.1:{self._port}")
@@ -111,11 +112,16 @@ class AnvilChain:
     def stop(self) -> None:
         """Stop serving; anvil writes its state and ends."""
         self._server.stop()
+        while not self._idle.empty():
+            self._idle.get().close()
         self._end_process()
 
     def _forward(self, method: str, params: list[Any]) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-        reply = self._post(body)
+        try:
+            reply = self._post(body)
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise DevnetRpcError(INTERNAL_ERROR, f"anvil does not answer: {exc}") from exc
         error = reply.get("error")
         if error is None:
             return reply.get("result")
@@ -125,24 +131,29 @@ class AnvilChain:
         )
 
     def _post(self, body: bytes) -> dict[str, Any]:
-        """Send to anvil over this thread's own kept-alive connection, which may have gone stale once."""
-        for attempt in range(2):
-            connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=CALL_SECONDS)
-                self._local.connection = connection
-            fresh = connection.sock is None
-            try:
-                connection.request("POST", "/", body, {"Content-Type": "application/json"})
-                reply: dict[str, Any] = json.loads(connection.getresponse().read())
-            except (OSError, http.client.HTTPException, ValueError) as exc:
-                connection.close()
-                self._local.connection = None
-                if fresh or attempt:
-                    raise DevnetRpcError(INTERNAL_ERROR, f"anvil does not answer: {exc}") from exc
-            else:
-                return reply
-        raise DevnetRpcError(INTERNAL_ERROR, "anvil does not answer")
+        """Send to anvil over a kept-alive connection; one that has gone stale is replaced once."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            return self._exchange(self._connect(), body)
+        try:
+            return self._exchange(connection, body)
+        except ConnectionError:
+            return self._exchange(self._connect(), body)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=CALL_SECONDS)
+
+    def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> dict[str, Any]:
+        """One request; the connection is kept for the next one if it went well."""
+        try:
+            connection.request("POST", "/", body, {"Content-Type": "application/json"})
+            reply: dict[str, Any] = json.loads(connection.getresponse().read())
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put(connection)
+        return reply
 
     def _end_process(self) -> None:
         if self._process.stdin is not None:

@@ -14,7 +14,6 @@ GRACE_SECONDS = 15.0
 
 
 def main() -> int:
-    # S603: the devnet's own command, a list without a shell.
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_stop_at_end_of_input, args=(child,), daemon=True).start()
     return child.wait()

@@ -80,28 +80,16 @@ class Engine:
             balances: Wei of each 20-byte address in the genesis block.
             wall: The clock, seconds since the epoch.
 
+        The chain closes the journal, also when it cannot be opened.
+
         Raises:
             DevnetError: if the journal belongs to another chain or does not give the hashes it records.
         """
-        clock = ChainClock(wall)
-        if journal.is_empty:
-            chain = cls(chain_id, int(wall()), balances, clock)
-            genesis = chain.block(0)
-            journal.append(
-                {
-                    "genesis": {
-                        "chain_id": chain_id,
-                        "timestamp": genesis.timestamp,
-                        "rules": RULES,
-                        "hash": genesis.hash.hex(),
-                    }
-                }
-            )
-        else:
-            entries = journal.take_entries()
-            chain = _begin_replay(cls, journal, next(entries), chain_id, balances, clock)
-            for entry in entries:
-                _replay(chain, journal, entry)
+        try:
+            chain = _begin(cls, journal, chain_id, balances, ChainClock(wall))
+        except BaseException:
+            journal.close()
+            raise
         chain._journal = journal
         return chain
 
@@ -311,6 +299,27 @@ class Engine:
     def _record(self, entry: dict[str, Any]) -> None:
         if self._journal is not None:
             self._journal.append(entry)
+
+
+def _begin(
+    cls: type[Engine], journal: Journal, chain_id: int, balances: Mapping[bytes, int], clock: ChainClock
+) -> Engine:
+    if journal.is_empty:
+        chain = cls(chain_id, int(clock.wall()), balances, clock)
+        genesis = chain.block(0)
+        facts = {
+            "chain_id": chain_id,
+            "timestamp": genesis.timestamp,
+            "rules": RULES,
+            "hash": genesis.hash.hex(),
+        }
+        journal.append({"genesis": facts})
+        return chain
+    entries = journal.take_entries()
+    chain = _begin_replay(cls, journal, next(entries), chain_id, balances, clock)
+    for entry in entries:
+        _replay(chain, journal, entry)
+    return chain
 
 
 def _begin_replay(

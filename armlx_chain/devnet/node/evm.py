@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Header = Any
 """py-evm's ``CancunBlockHeader``, whose type declares fields that are always there as optional."""
 
+RECURSION_LIMIT = 12_000
+"""Python frames. With the block's gas a chain of calls gets some 600 deep (63/64 of the gas for each), and
+py-evm takes less than 15 frames for a call."""
 GAS_LIMIT = 30_000_000
 INITIAL_BASE_FEE = 10**9
 """Wei per gas in the genesis block (EIP-1559)."""
@@ -68,8 +72,20 @@ class Block:
         return int(self.header.timestamp)
 
 
+def import_evm() -> None:
+    """Import py-evm and its relatives, and take the interpreter's recursion limit down again.
+
+    One of them (py_ecc) sets the limit to 100,000, far beyond what the C stack of any thread holds: from then
+    on a JSON text of nested brackets kills the process instead of raising RecursionError.
+    """
+    import eth.vm.forks.cancun  # noqa: F401
+
+    sys.setrecursionlimit(RECURSION_LIMIT)
+
+
 def new_database() -> AtomicDatabaseAPI:
     """An empty state database in memory."""
+    import_evm()
     from eth.db.atomic import AtomicDB
     from eth.db.backends.memory import MemoryDB
 

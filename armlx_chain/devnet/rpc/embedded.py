@@ -1,12 +1,14 @@
-"""The embedded chain as a JSON-RPC node: one lock round the chain, a server in front of it."""
+"""The embedded chain as a JSON-RPC node: one thread for the chain, a server in front of it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from armlx_chain.devnet.node.engine import Engine
 from armlx_chain.devnet.node.journal import Journal
@@ -16,6 +18,8 @@ from armlx_chain.devnet.rpc.server import RpcServer
 from armlx_chain.types import Wei
 
 JOURNAL_NAME = "chain.jsonl"
+STACK_BYTES = 64 * 1024 * 1024
+T = TypeVar("T")
 
 
 class EmbeddedChain:
@@ -37,15 +41,16 @@ class EmbeddedChain:
         Raises:
             DevnetError: if the journal cannot be replayed or no port is free.
         """
-        self._lock = threading.Lock()
-        self._engine = Engine.open(
-            Journal(directory / JOURNAL_NAME), chain_id=chain_id, balances=balances, wall=wall
-        )
-        try:
+        journal = Journal(directory / JOURNAL_NAME)
+        with ExitStack() as undo:
+            undo.callback(journal.close)
+            self._worker = _deep_worker()
+            undo.callback(self._worker.shutdown)
+            self._engine = self._run(
+                lambda: Engine.open(journal, chain_id=chain_id, balances=balances, wall=wall)
+            )
             self._server = RpcServer.on_first_free(self, ports)
-        except BaseException:
-            self._engine.close()
-            raise
+            undo.pop_all()
         self._server.start()
 
     @property
@@ -57,11 +62,24 @@ class EmbeddedChain:
         function = METHODS.get(method)
         if function is None:
             raise method_not_found(method)
-        with self._lock:
-            return function(self._engine, params)
+        return self._run(lambda: function(self._engine, params))
 
     def stop(self) -> None:
         """Stop serving. The journal already holds everything."""
         self._server.stop()
-        with self._lock:
-            self._engine.close()
+        self._run(self._engine.close)
+        self._worker.shutdown()
+
+    def _run(self, action: Callable[[], T]) -> T:
+        return self._worker.submit(action).result()
+
+
+def _deep_worker() -> ThreadPoolExecutor:
+    """One thread with a stack that the deepest EVM recursion fits in; on macOS threads get 512 KiB."""
+    former = threading.stack_size(STACK_BYTES)
+    try:
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="devnet-evm")
+        worker.submit(threading.get_ident).result()
+    finally:
+        threading.stack_size(former)
+    return worker

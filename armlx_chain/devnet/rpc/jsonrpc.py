@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any, Protocol
 
 from armlx_chain.errors import DevnetRpcError
@@ -21,6 +22,12 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 MAX_BATCH = 1000
 """Requests in one batch (geth's ``BatchRequestLimit``)."""
+
+
+MAX_DEPTH = 32
+"""Nested lists and objects in a request; an access list in a batch needs 6."""
+# A string left open is taken to the end in one piece: starting over at each quote would be quadratic.
+_BRACKETS_AND_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Node(Protocol):
@@ -42,6 +49,7 @@ def method_not_found(method: str) -> DevnetRpcError:
 def answer(node: Node, body: bytes) -> bytes | None:
     """Answer a request or a batch; None when nothing is to be said (notifications only)."""
     try:
+        _check_depth(body)
         message = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return _encode(_error(None, DevnetRpcError(PARSE_ERROR, "parse error")))
@@ -95,6 +103,23 @@ def _error(identifier: Any, error: DevnetRpcError) -> dict[str, Any]:
 
 def _encode(reply: Any) -> bytes:
     return json.dumps(reply, separators=(",", ":")).encode()
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse deep nesting before the parser, which recurses on the C stack, meets it.
+
+    Raises:
+        ValueError: if brackets outside strings nest deeper than any request does.
+    """
+    depth = 0
+    for token in _BRACKETS_AND_STRINGS.finditer(body):
+        opening = token.group()[:1]
+        if opening in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError("nested too deeply")
+        elif opening != b'"':
+            depth -= 1
 
 
 def _refuse_constant(name: str) -> None:

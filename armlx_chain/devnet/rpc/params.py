@@ -103,7 +103,7 @@ def block_reference(chain: Engine, value: Any) -> int:
         if number is None:
             raise refused("header for hash not found")
         return number
-    if value is None or value in _LATEST_TAGS:
+    if value is None or (isinstance(value, str) and value in _LATEST_TAGS):
         return chain.height
     if value == "earliest":
         return 0
