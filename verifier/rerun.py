@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -53,7 +54,7 @@ from verifier.harness.staging import (
 )
 from verifier.harness.supervise import Conduct, Rules, Supervisor
 from verifier.model import Audit, Bpb, Ending, Role, RunRecord
-from verifier.sandbox.interface import Limits, Mount, Sandbox, Usage
+from verifier.sandbox.interface import Limits, Mount, Sandbox, SandboxProcess, Usage
 
 MINIMUM_FRESH_ROWS: Final = 16
 _FRESH_POOL_FACTOR: Final = 2
@@ -373,7 +374,15 @@ class _Run:
         """Start the program, watch it to its end, keep its graph."""
         workspace = lay_out_workspace(folder / "workspace", self._benchmark.snapshot, files)
         channel, theirs = Channel.open({Kind.GRAPH: self._limits.graph_bytes, Kind.UNSUPPORTED: TEXT_LIMIT})
-        process = start_python(
+        with channel, self._start(workspace, theirs, log) as process:
+            conduct = Supervisor(process, channel, log, self._rules(deadline_seconds), self._judge).run()
+            usage = process.usage()
+        if conduct.graph is not None:
+            (folder / "model.mlxfn").write_bytes(conduct.graph)
+        return conduct, usage
+
+    def _start(self, workspace: Path, theirs: socket.socket, log: RunLog) -> SandboxProcess:
+        return start_python(
             self._sandbox,
             self._benchmark.interpreter,
             [str(WORKSPACE / "train.py")],
@@ -383,12 +392,6 @@ class _Run:
             environment={GRAPH_LIMIT_VARIABLE: str(self._limits.graph_bytes)},
             limits=self._program_limits(),
         )
-        with channel, process:
-            conduct = Supervisor(process, channel, log, self._rules(deadline_seconds), self._judge).run()
-            usage = process.usage()
-        if conduct.graph is not None:
-            (folder / "model.mlxfn").write_bytes(conduct.graph)
-        return conduct, usage
 
     def _program_limits(self) -> Limits:
         """The program writes its graph to its temporary folder before it sends it."""

@@ -30,7 +30,10 @@ def short_snapshot() -> dict[str, bytes]:
     """The small benchmark with half a second of budget and 64 rows to score."""
     snapshot = snapshot_files()
     prepare = snapshot["prepare.py"]
-    for old, new in ((b"TIME_BUDGET = 3 ", b"TIME_BUDGET = 0.5 "), (b"EVAL_TOKENS = 32768", b"EVAL_TOKENS = 4096")):
+    for old, new in (
+        (b"TIME_BUDGET = 3 ", b"TIME_BUDGET = 0.5 "),
+        (b"EVAL_TOKENS = 32768", b"EVAL_TOKENS = 4096"),
+    ):
         assert prepare.count(old) == 1
         prepare = prepare.replace(old, new)
     return {**snapshot, "prepare.py": prepare}
@@ -75,7 +78,9 @@ def benchmark(
 
 @pytest.fixture(scope="session")
 def protocol_log() -> ProtocolLog:
-    return ProtocolLog(parse_protocol(protocol_document(baseline_notes="none", created_at="2026-01-01T00:00:00Z")))
+    return ProtocolLog(
+        parse_protocol(protocol_document(baseline_notes="none", created_at="2026-01-01T00:00:00Z"))
+    )
 
 
 @pytest.fixture

@@ -69,4 +69,6 @@ def program(body: str = "", finish: str = FINISH) -> dict[str, bytes]:
 def with_logits(body: str) -> dict[str, bytes]:
     """A candidate whose ``logits(x)`` is ``body``; ``super().logits(x)`` is the honest one."""
     lines = textwrap.indent(textwrap.dedent(body).strip(), " " * 8)
-    return program(f"class Honest(Model):\n    pass\n\nclass Model(Honest):\n    def logits(self, x):\n{lines}\n")
+    return program(
+        f"class Honest(Model):\n    pass\n\nclass Model(Honest):\n    def logits(self, x):\n{lines}\n"
+    )

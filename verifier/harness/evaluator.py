@@ -73,20 +73,24 @@ class Evaluator:
         row_bytes = 4 + 4 * length * vocabulary * _MAX_OUTPUTS_FACTOR
         caps = {Kind.READY: 0, Kind.PRIMITIVES: TEXT_LIMIT, Kind.LOGITS: row_bytes, Kind.FAILED: TEXT_LIMIT}
         self._channel, theirs = Channel.open(caps)
-        self._process = start_python(
-            sandbox,
-            interpreter,
-            [str(HARNESS / "evaluator.py"), str(GRAPH_ROWS), str(length), str(limits.graph_bytes)],
-            child_end=theirs,
-            log=self._log,
-            cwd=PurePosixPath("/tmp"),  # noqa: S108 (inside)
-            limits=Limits(
-                memory_bytes=limits.memory_bytes,
-                file_bytes=limits.graph_bytes + _SCRATCH_SLACK,
-                scratch_bytes=limits.graph_bytes + _SCRATCH_SLACK,
-                log_bytes=1 << 20,
-            ),
-        )
+        try:
+            self._process = start_python(
+                sandbox,
+                interpreter,
+                [str(HARNESS / "evaluator.py"), str(GRAPH_ROWS), str(length), str(limits.graph_bytes)],
+                child_end=theirs,
+                log=self._log,
+                cwd=PurePosixPath("/tmp"),  # noqa: S108 (inside)
+                limits=Limits(
+                    memory_bytes=limits.memory_bytes,
+                    file_bytes=limits.graph_bytes + _SCRATCH_SLACK,
+                    scratch_bytes=limits.graph_bytes + _SCRATCH_SLACK,
+                    log_bytes=1 << 20,
+                ),
+            )
+        except VerifierFault:
+            self._channel.close()
+            raise
 
     def load(self, graph: bytes | bytearray, allowed: frozenset[str] = ALLOWED) -> tuple[str, ...]:
         """Hand the graph over; the names of its primitives, all of them allowed.

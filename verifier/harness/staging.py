@@ -178,7 +178,12 @@ def lay_out_workspace(target: Path, snapshot: Mapping[str, bytes], files: Mappin
         if path not in snapshot:
             _refuse_odd(path)
     merged = {**snapshot, **files, PREPARE: snapshot[PREPARE] + _SHIM}
-    return lay_out_plain(target, merged)
+    try:
+        return lay_out_plain(target, merged)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as problem:
+        raise CandidateError(
+            f"A path of the candidate is a file and a folder at once: {problem}."
+        ) from problem
 
 
 def _refuse_odd(path: str) -> None:

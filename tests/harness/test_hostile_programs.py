@@ -1,0 +1,213 @@
+"""Programs that talk to the channel themselves, never hand over a model, or lie about everything."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import harness_programs as programs
+import pytest
+from conftest import SEED, Run
+
+from verifier.harness.logfacts import LogFacts
+from verifier.model import AuditKind, Ending, Role, RunRecord
+from verifier.rerun import Benchmark, HarnessRunner, RunSettings
+from verifier.sandbox.interface import Limits, Sandbox
+
+pytestmark = pytest.mark.integration
+
+
+def talking(body: str) -> dict[str, bytes]:
+    """A program that spends its budget and then talks to the channel itself."""
+    return programs.program(finish="spend()\nown = channel()\nmodel = Model()\n" + body)
+
+
+def assert_without_score(record: RunRecord) -> None:
+    assert record.validation is None
+    assert record.fresh is None
+    assert record.audits == ()
+
+
+@pytest.fixture
+def limited(benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path) -> Callable[..., RunRecord]:
+    """Run one program with settings of its own."""
+
+    def once(files: dict[str, bytes], settings: RunSettings, deadline: float | None = None) -> RunRecord:
+        runner = HarnessRunner(benchmark, sandbox, settings=settings)
+        return runner.run(Role.CANDIDATE, files, run_folder=tmp_path, deadline_seconds=deadline, seed=SEED)
+
+    return once
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "b'GET / HTTP/1.1 and more of it'",
+        "frame(0x01, b'graph', magic=b'AXH2')",
+        "frame(0x99, b'no such kind')",
+        "frame(0x12, b'0.100000')",
+        "frame(0x23, b'logits')",
+        "frame(0x02, b'', length=1 << 40)",
+    ],
+    ids=["garbage", "other magic", "unknown kind", "forged value", "evaluator's kind", "huge text"],
+)
+def test_what_is_no_message_ends_the_run_as_a_bad_frame(run: Run, message: str) -> None:
+    record = run(talking(f"own.sendall({message})\nspend(30)"))
+    assert record.ending is Ending.BAD_FRAME, record.detail
+    assert_without_score(record)
+
+
+def test_a_graph_announced_beyond_the_limit_is_unsupported_before_one_byte_of_it(run: Run) -> None:
+    record = run(talking("own.sendall(frame(0x01, b'', length=1 << 50))\nspend(30)"))
+    assert record.ending is Ending.UNSUPPORTED, record.detail
+    assert "limit" in record.detail
+    assert record.graph_sha256 is None
+
+
+def test_a_truncated_graph_is_no_graph(run: Run) -> None:
+    record = run(talking("own.sendall(frame(0x01, graph_of(model), length=1 << 22))"))
+    assert record.ending is Ending.NO_GRAPH, record.detail
+    assert "never completed" in record.detail
+    assert_without_score(record)
+
+
+def test_a_graph_that_is_begun_and_never_completed_meets_the_deadline(run: Run) -> None:
+    record = run(talking("own.sendall(frame(0x01, b'x', length=1 << 20))\nspend(60)"), deadline=1.5)
+    assert record.ending is Ending.DEADLINE, record.detail
+    assert record.cpu_seconds < 10
+    assert_without_score(record)
+
+
+@pytest.mark.parametrize("graph", ["b''", "b'x'", "os.urandom(4096)", "graph_of(model)[:-700]"])
+def test_bytes_that_are_no_graph_are_unsupported(run: Run, graph: str) -> None:
+    record = run(talking(f"own.sendall(frame(0x01, {graph}))\nown.recv(1)"))
+    assert record.ending is Ending.UNSUPPORTED, record.detail
+    assert_without_score(record)
+
+
+def test_a_made_up_graph_on_the_channel_is_worth_what_it_predicts(run: Run) -> None:
+    record = run(talking("own.sendall(frame(0x01, graph_of(model)))\nown.recv(1)"))
+    honest = run(programs.program())
+    assert record.ending is Ending.GRAPH, record.detail
+    assert (record.validation, record.fresh) == (honest.validation, honest.fresh)
+
+
+def test_a_graph_that_peeks_is_found_out_however_it_got_onto_the_channel(run: Run) -> None:
+    peeking = """
+    class Peeking(Model):
+        def logits(self, x):
+            following = mx.concatenate([x[:, 1:], x[:, :1]], axis=1)
+            return 9.0 * (mx.arange(V) == following[..., None]).astype(mx.float32)
+    own.sendall(frame(0x01, graph_of(Peeking())))
+    own.recv(1)
+    """
+    record = run(talking(textwrap.dedent(peeking)))
+    assert record.ending is Ending.GRAPH, record.detail
+    assert not {audit.kind: audit.passed for audit in record.audits}[AuditKind.CAUSALITY]
+
+
+def test_a_program_that_ends_without_a_model_has_none(run: Run) -> None:
+    record = run({"train.py": b"print('val_bpb: 0.100000')\n"})
+    assert record.ending is Ending.NO_GRAPH, record.detail
+    assert record.printed_metric == "0.100000"
+    assert_without_score(record)
+
+
+def test_a_crash_is_told_with_its_last_line(run: Run) -> None:
+    record = run({"train.py": b"raise ValueError('the\\x1b[31m reason')\n"})
+    assert record.ending is Ending.CRASH, record.detail
+    assert "the [31m reason" in record.detail.replace("\\x1b", " ")
+    assert "\x1b" not in record.detail
+
+
+def test_a_crash_after_monitoring_is_a_crash(run: Run) -> None:
+    record = run(programs.program(finish="evaluate_bpb(Model(), tokenizer, 8)\nraise SystemExit(3)"))
+    assert record.ending is Ending.CRASH, record.detail
+    assert_without_score(record)
+
+
+def test_a_model_after_the_deadline_does_not_count(run: Run) -> None:
+    record = run(programs.program("spend(2.5)\n"), deadline=1.5)
+    assert record.ending is Ending.DEADLINE, record.detail
+    assert "1.50 s of cpu" in record.detail
+    assert_without_score(record)
+
+
+def test_a_program_that_sleeps_through_its_cpu_clock_meets_the_hard_limit(
+    limited: Callable[..., RunRecord],
+) -> None:
+    record = limited({"train.py": b"import time; time.sleep(600)"}, RunSettings(hard_wall_seconds=2), 100.0)
+    assert record.ending is Ending.DEADLINE, record.detail
+    assert "hard limit" in record.detail
+    assert record.wall_seconds < 20
+
+
+def test_a_flood_of_output_ends_the_run(limited: Callable[..., RunRecord]) -> None:
+    settings = RunSettings(hard_wall_seconds=60, limits=Limits(log_bytes=1 << 20))
+    record = limited({"train.py": b"while True: print('x' * 10_000)"}, settings)
+    assert record.ending is Ending.LOG_LIMIT, record.detail
+    assert record.log_path.stat().st_size < 64 << 20
+
+
+def test_a_memory_bomb_ends_the_run(limited: Callable[..., RunRecord]) -> None:
+    settings = RunSettings(hard_wall_seconds=60, limits=Limits(memory_bytes=300 << 20))
+    bomb = b"import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x' * (16 << 20)))\n"
+    bomb += b"    time.sleep(0.02)\n"
+    record = limited({"train.py": bomb}, settings)
+    assert record.ending in (Ending.MEMORY, Ending.CRASH), record.detail
+    assert_without_score(record)
+
+
+def test_a_program_that_does_not_end_after_its_value_still_has_it(
+    limited: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import verifier.rerun as rerun
+
+    real = rerun.Rules
+    monkeypatch.setattr(rerun, "Rules", lambda *parts: real(*parts, tail_seconds=1.0))
+    record = limited(programs.program(finish=programs.FINISH + "\nspend(600)"), RunSettings(probes=16))
+    assert record.ending is Ending.GRAPH, record.detail
+    assert any("did not end" in anomaly for anomaly in record.anomalies)
+
+
+LIES = {
+    "metric line": "print('val_bpb:          0.100000')",
+    "value never asked for": "evaluate_bpb(Model(), tokenizer, 8); print('val_bpb: 0.100000')",
+    "another graph afterwards": """
+evaluate_bpb(Model(), tokenizer, 8)
+better = Model()
+better.table.weight = better.table.weight * 0.0
+channel().sendall(frame(0x01, graph_of(better)))
+""",
+    "unsupported afterwards": "evaluate_bpb(Model(), tokenizer, 8); channel().sendall(frame(0x02, b'no'))",
+    "forged value afterwards": "evaluate_bpb(Model(), tokenizer, 8); channel().sendall(frame(0x12, b'0.1'))",
+    "garbage afterwards": "evaluate_bpb(Model(), tokenizer, 8); channel().sendall(os.urandom(100))",
+    "crash afterwards": "evaluate_bpb(Model(), tokenizer, 8); os._exit(9)",
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_nothing_but_the_graph_has_any_influence_on_the_scores(
+    benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path, truth: RunRecord, lie: str
+) -> None:
+    """Whatever the child reports is replaced: log facts by invented ones, frames and lines by lies."""
+    settings = RunSettings(hard_wall_seconds=60, probes=16)
+    runner = HarnessRunner(
+        benchmark, sandbox, settings=settings, read_log=lambda _: LogFacts("0.100000", 1_000_000)
+    )
+    final = "" if "evaluate_bpb" in lie else "evaluate_bpb(Model(), tokenizer, 8)"
+    files = programs.program(finish=f"spend()\n{lie}\n{final}\n")
+    record = runner.run(Role.CANDIDATE, files, run_folder=tmp_path, deadline_seconds=None, seed=SEED)
+    assert record.ending is Ending.GRAPH, record.detail
+    assert (record.validation, record.fresh) == (truth.validation, truth.fresh)
+    assert record.audits == truth.audits
+    assert record.anomalies
+
+
+@pytest.fixture(scope="module")
+def truth(benchmark: Benchmark, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """The same model, handed over without any lie."""
+    runner = HarnessRunner(benchmark, sandbox, settings=RunSettings(hard_wall_seconds=60, probes=16))
+    folder = tmp_path_factory.mktemp("truth")
+    return runner.run(Role.CANDIDATE, programs.program(), run_folder=folder, deadline_seconds=None, seed=SEED)
