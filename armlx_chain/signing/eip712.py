@@ -26,6 +26,7 @@ __all__ = [
     "recover",
     "sign_attestation",
     "sign_claim",
+    "sign_recorded",
     "sign_typed",
 ]
 
@@ -115,6 +116,21 @@ def sign_attestation(signer: Signer, guard: SingleSignGuard, attestation: Attest
     digest = attestation.digest()
     guard.check_and_insert(guard_key(attestation), attestation.encode())
     return SignedAttestation(attestation, signer._sign_digest(digest))
+
+
+def sign_recorded(signer: Signer, guard: SingleSignGuard, key: GuardKey) -> SignedAttestation | None:
+    """The verdict that was entered under this key, signed again; ``None`` if none was.
+
+    For a restart after the entry and before the signature was kept: a verdict drafted anew would have another
+    time, hence other bytes, and be refused.
+
+    Raises:
+        SigningError: if the key is not the validator's.
+        GuardRefused: if the record cannot be read.
+        FormatError: if the record is no attestation.
+    """
+    payload = guard.recorded(key)
+    return None if payload is None else sign_attestation(signer, guard, Attestation.parse(payload))
 
 
 def check_attestation_signature(signed: SignedAttestation) -> None:

@@ -16,7 +16,7 @@ from signing_examples import ATTESTATION, LEDGER, VALIDATOR, VALIDATOR_KEY
 
 from armlx_chain.errors import EXIT_KEY, GuardRefused, SigningError
 from armlx_chain.formats.typed import Domain
-from armlx_chain.signing.eip712 import check_attestation_signature, guard_key, sign_attestation
+from armlx_chain.signing.eip712 import check_attestation_signature, guard_key, sign_attestation, sign_recorded
 from armlx_chain.signing.guard import GuardKey, SingleSignGuard
 from armlx_chain.signing.signer import Signer
 from armlx_chain.types import Address, ProposalId
@@ -148,6 +148,16 @@ def test_the_verdict_is_on_record_before_the_key_is_used(
     with pytest.raises(KeyboardInterrupt):
         sign_attestation(Signer.from_hex(VALIDATOR_KEY), guard, ATTESTATION)
     assert guard.recorded(guard_key(ATTESTATION)) == ATTESTATION.encode()
+    monkeypatch.undo()
+    signer = Signer.from_hex(VALIDATOR_KEY)
+    later = replace(ATTESTATION, decided_at=ATTESTATION.decided_at + 60)
+    with pytest.raises(GuardRefused):
+        sign_attestation(signer, guard, later)
+    resumed = sign_recorded(signer, guard, guard_key(later))
+    assert resumed is not None
+    assert resumed.attestation == ATTESTATION
+    check_attestation_signature(resumed)
+    assert sign_recorded(signer, guard, replace(guard_key(later), proposal_id=ProposalId(9))) is None
 
 
 def test_a_verdict_is_signed_only_by_the_validator_it_names(tmp_path: Path) -> None:
