@@ -21,6 +21,7 @@ from armlx_chain.errors import (
 )
 
 if TYPE_CHECKING:
+    from armlx_chain.chain.contracts import Project
     from verifier.judging import Prepared
     from verifier.model import Noise, Verdict
     from verifier.session import Progress
@@ -47,13 +48,19 @@ def show_progress(progress: Progress) -> None:
 def prepared_project(app: App, project_id: int, python: Path) -> Prepared:
     """Fetch and prove the project, then prepare it on this machine."""
     from armlx_chain.cli.wiring import check_wiring, open_project
+
+    check_wiring(app)
+    project, _ = open_project(app, project_id)
+    return prepare_here(app, project, python)
+
+
+def prepare_here(app: App, project: Project, python: Path) -> Prepared:
+    """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
     from verifier.harness.inside import Interpreter
     from verifier.judging import Folders, prepare
     from verifier.materials import load_materials
     from verifier.sandbox.select import default_sandbox
 
-    check_wiring(app)
-    project, _ = open_project(app, project_id)
     materials = load_materials(project, app.storage, data_home=app.home / "data", progress=say)
     folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
     return prepare(materials, sandbox=default_sandbox(), interpreter=Interpreter(python), folders=folders)

@@ -62,7 +62,8 @@ def _proposal(app: App, proposal_id: int) -> None:
         "proposal": int(found.id), "project": int(found.project_id), "status": found.status.name.lower(),
         "miner": found.miner, "reward_recipient": found.reward_recipient, "stake": int(found.stake),
         "claimed_score": int(found.claimed_score), "verified_score": int(found.verified_score),
-        "candidate_root": str(Root.zerog(found.code_hash)), "evidence_root": str(Root.zerog(found.evidence_hash)),
+        "candidate_root": str(Root.zerog(found.code_hash)),
+        "evidence_root": str(Root.zerog(found.evidence_hash)),
         "metrics_root": str(Root.zerog(found.metrics_hash)), "reviewer": found.reviewer,
         "submitted_at": found.submitted_at, "expires_at": expires,
     }  # fmt: skip

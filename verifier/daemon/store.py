@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS finding (
     proposal INTEGER NOT NULL,
     state TEXT NOT NULL,
     report TEXT NOT NULL,
+    draft BLOB,
     attestation BLOB,
     metrics_root TEXT,
     PRIMARY KEY (chain, ledger, proposal)
@@ -50,7 +51,9 @@ class Finding:
     """One proposal's row.
 
     Attributes:
-        report: The verdict as the canonical report document.
+        report: The verdict as the report's tree.
+        draft: The unsigned attestation and what it was decided against; written with the verdict, so that a
+            restart signs the very same bytes.
         attestation: The signed attestation document, once signed.
         metrics_root: Its root, which the ledger's ``metricsHash`` takes.
     """
@@ -58,6 +61,7 @@ class Finding:
     proposal_id: int
     state: FindingState
     report: dict[str, Any]
+    draft: bytes | None
     attestation: bytes | None
     metrics_root: str | None
 
@@ -78,28 +82,26 @@ class FindingStore:
     def find(self, proposal_id: int) -> Finding | None:
         """The row of a proposal."""
         row = self._db.execute(
-            "SELECT state, report, attestation, metrics_root FROM finding"
+            "SELECT state, report, draft, attestation, metrics_root FROM finding"
             " WHERE chain = ? AND ledger = ? AND proposal = ?",
             (*self._where, proposal_id),
         ).fetchone()
         if row is None:
             return None
-        attestation = None if row[2] is None else bytes(row[2])
-        return Finding(proposal_id, FindingState(row[0]), json.loads(row[1]), attestation, row[3])
+        draft, attestation = (None if part is None else bytes(part) for part in row[2:4])
+        return Finding(proposal_id, FindingState(row[0]), json.loads(row[1]), draft, attestation, row[4])
 
-    def judged(self, proposal_id: int, state: FindingState, report: dict[str, Any]) -> Finding:
-        """Record a fresh verdict; it replaces an earlier one that never led to a signature.
-
-        Raises:
-            sqlite3.IntegrityError: never for an unsigned row; a signed one stays as it is.
-        """
+    def judged(
+        self, proposal_id: int, state: FindingState, report: dict[str, Any], draft: bytes | None = None
+    ) -> Finding:
+        """Record a fresh verdict; it replaces an earlier one unless that led to a signature."""
         self._db.execute(
-            "INSERT INTO finding (chain, ledger, proposal, state, report) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO finding (chain, ledger, proposal, state, report, draft) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (chain, ledger, proposal) DO UPDATE SET state = excluded.state,"
-            " report = excluded.report WHERE finding.attestation IS NULL",
-            (*self._where, proposal_id, state.value, json.dumps(report, sort_keys=True)),
+            " report = excluded.report, draft = excluded.draft WHERE finding.attestation IS NULL",
+            (*self._where, proposal_id, state.value, json.dumps(report, sort_keys=True), draft),
         )
-        return Finding(proposal_id, state, report, None, None)
+        return Finding(proposal_id, state, report, draft, None, None)
 
     def signed(self, proposal_id: int, attestation: bytes, metrics_root: str) -> None:
         """Keep the signed attestation; from here on its bytes never change."""

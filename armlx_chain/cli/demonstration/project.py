@@ -1,0 +1,132 @@
+"""Act two: the small benchmark becomes a project, with a baseline that was really measured here."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from armlx_chain.claims.publish import ProjectFiles, PublishedProject, TokenTerms, publish_project
+from armlx_chain.cli.demonstration.stage import Stage, require, show, tell
+from armlx_chain.cli.reproduce import QUICK_RUNS, QUICK_SEED_RUNS, show_progress
+from armlx_chain.cli.wiring import make_publisher
+from armlx_chain.devnet.benchmark.data import make_data
+from armlx_chain.devnet.benchmark.project import protocol_document, snapshot_files
+from armlx_chain.formats.bundle import pack_tree
+from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
+from armlx_chain.storage.zerog.merkle import root_of
+from armlx_chain.types import Tokens, Wei
+from verifier import calibration
+from verifier.hardware import Machine, environment
+from verifier.harness.inside import Interpreter
+from verifier.judging import LOCK_FILE, project_key
+from verifier.model import Noise, bpb
+from verifier.rerun import Benchmark, HarnessRunner
+from verifier.sandbox.select import default_sandbox
+
+TERMS = TokenTerms("Small Text Benchmark", "SMALL", Wei(10**15), Wei(10**12), Tokens(1_000_000))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The benchmark on this machine."""
+
+    snapshot: dict[str, bytes]
+    manifest: BenchmarkManifest
+    data: dict[str, bytes]
+    noise: Noise
+    data_folder: Path
+
+
+def measure_baseline(stage: Stage) -> Measured:
+    """Generate the data, run the unmodified snapshot several times in the sandbox, keep its noise."""
+    folder = stage.folder / "benchmark"
+    files = make_data(folder)
+    data = {file.path: (folder / file.path).read_bytes() for file in files}
+    manifest = BenchmarkManifest.of(
+        ManifestEntry(f.path, len(data[f.path]), root_of(data[f.path]), ManifestRole(f.role)) for f in files
+    )
+    snapshot = snapshot_files()
+    sandbox, interpreter = default_sandbox(), Interpreter(Path(sys.executable))
+    sandbox.check()
+    benchmark = Benchmark.prepare(
+        snapshot,
+        folder,
+        manifest.entries,
+        sandbox=sandbox,
+        interpreter=interpreter,
+        work=stage.folder / "work",
+    )
+    plan = calibration.Plan(
+        run_folder=stage.folder / "calibration",
+        hardware_class=Machine.here().hardware_class,
+        environment=environment(
+            lock=snapshot.get(LOCK_FILE, b""), settings=dict(interpreter.environment)
+        ).digest,
+        runs=QUICK_RUNS,
+        seed_runs=QUICK_SEED_RUNS,
+        shortcut=True,
+    )
+    noise = calibration.measure_noise(
+        HarnessRunner(benchmark, sandbox),
+        snapshot[plan.train_path],
+        plan=plan,
+        seed=secrets.token_bytes(32),
+        progress=show_progress,
+    )
+    key = project_key(root_of(pack_tree(snapshot)), root_of(manifest.encode()))
+    calibration.save(stage.folder / "calibrations", key, noise)
+    _share(stage)
+    return Measured(snapshot, manifest, data, noise, folder)
+
+
+def _share(stage: Stage) -> None:
+    """One machine, one calibration: all the people here use the same."""
+    for who in ("miner", "validator"):
+        shutil.copytree(stage.folder / "calibrations", stage.home(who) / "calibrations", dirs_exist_ok=True)
+
+
+def publish(stage: Stage, measured: Measured) -> PublishedProject:
+    """Upload everything and create the project; then read the record back."""
+    baseline = bpb(measured.noise.control_mean or 0)
+    now = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    notes = (
+        f"Mean of {measured.noise.runs} runs of the unmodified snapshot on {measured.noise.hardware_class}."
+    )
+    sender = stage.sender("creator")
+    published = publish_project(
+        ProjectFiles(
+            snapshot=measured.snapshot,
+            protocol=protocol_document(baseline_notes=notes, created_at=now),
+            manifest=measured.manifest,
+            data=measured.data,
+            baseline_metric=baseline,
+            baseline_record={
+                "format": "armlx-baseline/1",
+                "metricName": "val_bpb",
+                "metricValue": str(baseline),
+                "samples": [str(score) for score in measured.noise.scores],
+                "hardwareClass": measured.noise.hardware_class,
+                "environmentDigest": measured.noise.environment,
+            },
+        ),
+        TERMS,
+        publisher=make_publisher(stage.settings("creator"), sender),
+        sender=sender,
+        registry=stage.registry(),
+        progress=lambda line: tell("   " + line),
+    )
+    project = stage.registry().find_project(published.project_id)
+    require(project is not None and project.baseline_score == published.baseline_score, "the record differs")
+    require(published.baseline_score < 0, "a minimised metric must have a negative baseline score")
+    show(
+        [
+            ("project", published.project_id),
+            ("token", published.token),
+            ("baseline", f"val_bpb {baseline}, on the ledger {published.baseline_score} (greater is better)"),
+        ]
+    )
+    return published

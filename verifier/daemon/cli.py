@@ -1,0 +1,176 @@
+"""``armlx-validator``: the validator's command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from armlx_chain import __version__
+from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options
+from armlx_chain.cli.main import run as run_command
+from armlx_chain.cli.output import emit, say
+
+if TYPE_CHECKING:
+    from armlx_chain.chain.contracts import Project, Proposal
+    from armlx_chain.chain.sender import TxSender
+    from armlx_chain.signing.signer import Signer
+    from verifier.daemon.once import Contracts, Result, Validator
+    from verifier.judging import Prepared
+    from verifier.model import Noise
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="armlx-validator")
+@click.option("-v", "--verbose", count=True, help="More talk on stderr; twice for everything.")
+def cli(verbose: int) -> None:
+    """Re-run other miners' submissions and approve or reject them."""
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+@cli.command()
+@click.option(
+    "--auto-reject", is_flag=True, help="Send rejections without asking. They slash the miner's stake."
+)
+@click.option(
+    "--calibrate",
+    type=click.Choice(["full", "quick"]),
+    help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
+    " or quick (8 runs, a shortcut that every report shows).",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=sys.executable,
+    help="Interpreter that runs candidates. [default: this one]",
+)
+@signer_options
+@network_options
+def once(app: App, key: SignerChoice, auto_reject: bool, calibrate: str | None, python: Path) -> int:
+    """One pass: bring every open proposal as far as it can be brought now.
+
+    Exits 0 when every proposal reached its due state, whatever the verdicts.
+
+    \b
+    Examples:
+      armlx-validator once --account validator
+      armlx-validator once --account validator --auto-reject --calibrate quick --network devnet
+    """
+    signer = key.load(app)
+    results = build_validator(
+        app, signer, auto_reject=auto_reject, calibrate=calibrate, python=python.absolute()
+    ).run()
+    if not results:
+        say("There is no open proposal.")
+    emit({"proposals": [_as_json(result) for result in results]}, _lines(results), as_json=app.as_json)
+    return 0
+
+
+def build_validator(
+    app: App, signer: Signer, *, auto_reject: bool, calibrate: str | None, python: Path
+) -> Validator:
+    """Everything one pass needs, wired in order.
+
+    Raises:
+        UsageError: the account is not a registered verifier.
+        WrongChain: the contracts are not wired as configured.
+    """
+    from armlx_chain.cli import wiring
+    from armlx_chain.cli.reproduce import show_progress
+    from armlx_chain.signing.guard import SingleSignGuard
+    from verifier.daemon.once import Timing, Validator
+    from verifier.daemon.settle import Settler, basis_holds
+    from verifier.daemon.store import FindingStore
+
+    wiring.check_wiring(app)
+    contracts = _contracts(app, signer)
+    settings, network = app.settings, app.settings.network
+    sender: TxSender = app.sender(
+        signer, check_precondition=lambda facts: basis_holds(contracts.registry, facts)
+    )
+    chain = f"{network.chain_id}:{app.rpc.genesis_hash.hex()}"
+    return Validator(
+        contracts=contracts,
+        storage=app.storage,
+        publisher=wiring.make_publisher(settings, sender),
+        settler=Settler(sender=sender, ledger=contracts.ledger, registry=contracts.registry),
+        signer=signer,
+        guard=SingleSignGuard(settings.guard_path),
+        store=FindingStore(settings.home / "findings.sqlite", chain=chain, ledger=network.proposal_ledger),
+        timing=Timing(network.seed_delay_blocks, network.confirmations),
+        reports=settings.home / "reports",
+        prepare=_preparer(app, python),
+        noise=_noise_source(app, calibrate),
+        consent=_consent(auto_reject),
+        say=say,
+        progress=show_progress,
+    )
+
+
+def _contracts(app: App, signer: Signer) -> Contracts:
+    from armlx_chain.chain.contracts import VerifierRegistry
+    from armlx_chain.cli.wiring import ledger_of, registry_of
+    from armlx_chain.errors import UsageError
+    from verifier.daemon.once import Contracts
+
+    verifiers = VerifierRegistry(app.rpc, app.settings.network.verifier_registry)
+    if not verifiers.is_verifier(signer.address):
+        raise UsageError(
+            f"{signer.address} is not on the verifiers' allow-list of {app.settings.network.name}.",
+            meaning="It could judge, but not settle anything.",
+            next_step="Ask the owner of the VerifierRegistry to add it, or use another --account.",
+        )
+    return Contracts(verifiers=verifiers, registry=registry_of(app), ledger=ledger_of(app))
+
+
+def _preparer(app: App, python: Path) -> Callable[[Project], Prepared]:
+    from armlx_chain.cli.reproduce import prepare_here
+
+    return lambda project: prepare_here(app, project, python)
+
+
+def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:
+    from armlx_chain.cli.reproduce import noise_of
+
+    return lambda prepared: noise_of(prepared, calibrate=calibrate, folder=app.home / "calibration-runs")
+
+
+def _consent(auto_reject: bool) -> Callable[[Proposal, str], bool]:
+    def ask(proposal: Proposal, explanation: str) -> bool:
+        if auto_reject:
+            return True
+        if not sys.stdin.isatty():
+            return False
+        say(f"Proposal {proposal.id} is refuted: {explanation}")
+        return click.confirm(f"Reject it, which slashes {proposal.stake} tokens?", err=True)
+
+    return ask
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {
+        "proposal": int(result.proposal_id),
+        "step": result.step.value,
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "sentence": result.sentence,
+        "report": None if result.report_folder is None else str(result.report_folder),
+    }
+
+
+def _lines(results: list[Result]) -> list[str]:
+    lines = []
+    for result in results:
+        finding = "" if result.outcome is None else f" — {result.outcome} ({result.reason})"
+        lines += [f"proposal {result.proposal_id}: {result.step.value}{finding}", f"  {result.sentence}"]
+    return lines
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(cli, sys.argv[1:], name="armlx-validator"))
