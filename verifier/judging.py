@@ -113,8 +113,8 @@ class Prepared:
     def deadline(self, noise: Noise) -> Deadline:
         """How long any run may take, from the unmodified snapshot's own times on this machine.
 
-        Fewer runs than the rule demands do not show the spread of start-up well enough: then the widest margin
-        that the rule ever allows is taken.
+        Fewer runs than the rule demands do not show the spread of start-up well enough; then the widest
+        margin that the rule ever allows is taken.
         """
         budget = self.benchmark.constants.budget_seconds
         found = deadline_from(noise.reference_seconds, budget)

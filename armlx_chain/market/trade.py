@@ -126,7 +126,7 @@ def plan_sale(market: MarketState, count: int, *, min_proceeds: Wei | None = Non
 def buy(
     sender: TxSender, token: ProjectToken, purchase: Purchase, *, key: str
 ) -> tuple[Receipt, Tokens, Wei]:
-    """Carry out a purchase; returns the receipt, the tokens received and the wei spent, read from the event."""
+    """Carry out a purchase; returns the receipt, and tokens received and wei spent as the event says."""
     receipt = sender.execute(
         Intent(
             key=key,

@@ -48,8 +48,8 @@ def play(folder: Path, *, engine: str) -> Ending:
         title(2, "A project: repository snapshot, protocol, benchmark, and a baseline measured here")
         tell(
             "The unmodified train.py runs several times in the sandbox. Identical honest runs differ; by how",
-            "much is measured. Six control and two seed runs are a demonstration's shortcut: the rule demands",
-            "20 and 8.",
+            "much is measured. Six control and two seed runs are a shortcut for a demonstration; the rule",
+            "demands 20 and 8.",
         )
         measured = measure_baseline(stage)
         project = publish(stage, measured)
