@@ -144,17 +144,8 @@ class _WatchedHttp(urllib3.connection.HTTPConnection):
         super().request(*args, **kwargs)
 
 
-class _WatchedHttps(urllib3.connection.HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        if _active.watch is not None:
-            _active.watch.adopt(sock)
-        return sock
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if _active.watch is not None and self.sock is not None:
-            _active.watch.adopt(self.sock)
-        super().request(*args, **kwargs)
+class _WatchedHttps(_WatchedHttp, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):

@@ -28,12 +28,12 @@ from armlx_chain.storage.zerog.localnode.server import Reply, Request, WebServer
 __all__ = ["GatewayFault", "LyingGateway"]
 
 _LIMIT = 256 << 20
-_SEGMENT_METHODS = {
-    "zgs_downloadSegment": 1,
-    "zgs_downloadSegmentByTxSeq": 1,
-    "zgs_downloadSegmentWithProof": 1,
-    "zgs_downloadSegmentWithProofByTxSeq": 1,
-}
+_SEGMENT_METHODS = (
+    "zgs_downloadSegment",
+    "zgs_downloadSegmentByTxSeq",
+    "zgs_downloadSegmentWithProof",
+    "zgs_downloadSegmentWithProofByTxSeq",
+)
 
 
 class GatewayFault(StrEnum):
@@ -50,7 +50,7 @@ class GatewayFault(StrEnum):
     DRIP = "drip"
     """The answer comes one byte at a time."""
     SWAP = "swap"
-    """Another segment than the one asked for; in a whole file, the first two blocks change places."""
+    """The neighbouring segment for the one asked for; where there is none, two halves change places."""
 
 
 class LyingGateway:
@@ -134,23 +134,38 @@ class LyingGateway:
         except ValueError:
             call = None
         method = call.get("method") if isinstance(call, dict) else None
-        body = request.body
         if method in _SEGMENT_METHODS and self.fault is GatewayFault.SWAP:
-            body = json.dumps(_other_segment(call)).encode()
-        answer = self._http.post_json(self._upstream, body, limit=_LIMIT, seconds=60.0)
+            swapped = self._neighbour(call)
+            if swapped is not None:
+                return swapped
+        answer = self._http.post_json(self._upstream, request.body, limit=_LIMIT, seconds=60.0)
         if method in _SEGMENT_METHODS:
-            return self._paced(Reply(answer.status, self._spoil_segment(call, answer.body)))
+            return self._paced(Reply(answer.status, self._spoil_segment(answer.body)))
         text = answer.body.replace(f'"{self._upstream}"'.encode(), f'"{self.url}"'.encode())
         return Reply(answer.status, text)
 
-    def _spoil_segment(self, call: Any, body: bytes) -> bytes:
+    def _neighbour(self, call: dict[str, Any]) -> Reply | None:
+        """The neighbouring segment with its proof, labelled as the one asked for, if there is one."""
+        params = list(call["params"])
+        if "WithProof" not in call["method"] or len(params) != 2 or not isinstance(params[1], int):
+            return None
+        index, params[1] = params[1], params[1] ^ 1
+        body = json.dumps({**call, "params": params}).encode()
+        answer = self._http.post_json(self._upstream, body, limit=_LIMIT, seconds=60.0)
+        document = parse_json(answer.body)
+        if not isinstance(document.get("result"), dict):
+            return None
+        document["result"]["index"] = index
+        with self._lock:
+            self._count += 1
+        return Reply(answer.status, json.dumps(document).encode())
+
+    def _spoil_segment(self, body: bytes) -> bytes:
         document = parse_json(body)
         result = document.get("result")
         if isinstance(result, str):
             document["result"] = wire.encode_bytes(self._spoil(wire.parse_bytes(result, "data")))
         elif isinstance(result, dict):
-            if self.fault is GatewayFault.SWAP:
-                result["index"] = call["params"][1]
             result["data"] = wire.encode_bytes(self._spoil(wire.parse_bytes(result["data"], "data")))
         return json.dumps(document).encode()
 
@@ -175,11 +190,3 @@ class LyingGateway:
         if self.fault is GatewayFault.DRIP:
             return Reply(reply.status, reply.body, reply.content_type, reply.headers, 1, self._pause)
         return reply
-
-
-def _other_segment(call: dict[str, Any]) -> dict[str, Any]:
-    """The same call for a neighbouring segment."""
-    params = list(call["params"])
-    if call["method"].removesuffix("ByTxSeq").endswith("WithProof"):
-        params[1] ^= 1
-    return {**call, "params": params}
