@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from armlx_chain.errors import VerifierFault
 from verifier.sandbox.identity import INSIDE_ID, Identity
 from verifier.sandbox.interface import INSIDE_HOME, INSIDE_TMP, SandboxSpec
 from verifier.sandbox.python_env import SYSTEM_FOLDERS, PythonFiles
@@ -94,10 +95,12 @@ def options(
     """All options of ``bwrap``, without the program.
 
     Raises:
+        VerifierFault: a mount would hide an interpreter that has to be shown at its own path.
         ValueError: for a specification that makes no sense (a relative target, a working directory that
             is nowhere, a mount over ``/proc``).
     """
     check_spec(spec)
+    _check_hidden(spec, pythons)
     layer = _Layer(writable=(INSIDE_TMP, *spec.scratch))
     layer.options += _isolation(identity, descriptors)
     _system(layer, descriptors)
@@ -165,6 +168,16 @@ def _devices(layer: _Layer, scratch_bytes: int) -> None:
 
 def _inside_a_mount(path: PurePosixPath, spec: SandboxSpec) -> bool:
     return any(path.is_relative_to(mount.target) for mount in spec.mounts)
+
+
+def _check_hidden(spec: SandboxSpec, pythons: Sequence[PythonFiles]) -> None:
+    for shown in (PurePosixPath(path) for files in pythons for path in files.shown):
+        for target in [*(mount.target for mount in spec.mounts), *spec.scratch]:
+            if shown.is_relative_to(target):
+                raise VerifierFault(
+                    f"The Python environment at {shown} lies below {target}, where something else is shown.",
+                    next_step="Move the environment, or show that folder at another path.",
+                )
 
 
 def check_spec(spec: SandboxSpec) -> None:
