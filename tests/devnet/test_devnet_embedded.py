@@ -294,7 +294,7 @@ _LEAVES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**70), 2**70),
-    st.floats(allow_nan=False),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=10),
     st.sampled_from(
         ["latest", "pending", "0x", "0x0", "0x1", "0x" + "11" * 20, "0x" + "22" * 32, "0x5f5ffd"]

@@ -60,6 +60,7 @@ def test_notifications_get_no_answer_but_are_carried_out(wire: Wire) -> None:
         (b"[" * 100_000, -32700),
         (b'{"a":' * 100_000, -32700),
         (b'"' + b'\\"' * 2_000_000, -32700),
+        (b'{"jsonrpc":"2.0","id":1e999,"method":"eth_chainId"}', -32700),
         (b"[]", -32600),
         (b"{}", -32600),
         (b"null", -32600),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from typing import Any, Protocol
 
@@ -50,7 +51,7 @@ def answer(node: Node, body: bytes) -> bytes | None:
     """Answer a request or a batch; None when nothing is to be said (notifications only)."""
     try:
         _check_depth(body)
-        message = json.loads(body, parse_constant=_refuse_constant)
+        message = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return _encode(_error(None, DevnetRpcError(PARSE_ERROR, "parse error")))
     if not isinstance(message, list):
@@ -120,6 +121,14 @@ def _check_depth(body: bytes) -> None:
                 raise ValueError("nested too deeply")
         elif opening != b'"':
             depth -= 1
+
+
+def _finite(text: str) -> float:
+    """A number; one that overflows to infinity could not be echoed as JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is out of range")
+    return number
 
 
 def _refuse_constant(name: str) -> None:
