@@ -71,6 +71,14 @@ def test_seed_runs_differ_by_the_seed_alone():
     assert programs[21:] == [TRAIN.replace(b"42", str(seed).encode()) for seed in range(1000, 1008)]
 
 
+def test_the_noise_is_that_of_the_noisier_of_the_two_sets_of_rows():
+    def jitter(record: RunRecord, before: int) -> RunRecord:
+        return replace(record, fresh=bpb(Decimal("2.5") + (before % 2) * Decimal("0.1")))
+
+    noise = measure(SimRunner(Machine(noise=0.001), twists={"": jitter}))
+    assert noise.s > bpb("0.05") > upper_bound(noise.scores)
+
+
 def test_the_seed_spread_is_not_the_noise():
     gains = {TRAIN.replace(b"42", str(1000 + n).encode()).decode(): 0.02 * n for n in range(8)}
     noise = measure(SimRunner(Machine(noise=0.0001), gains=gains))

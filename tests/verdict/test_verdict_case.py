@@ -244,6 +244,12 @@ def test_a_control_that_fails_the_audit_too_leaves_the_candidate_alone():
     assert ending(both) == (Outcome.UNDECIDED, Reason.CONTROL_FAILED)
 
 
+@pytest.mark.parametrize("results", [{"causality": False}, {"fresh_gap": False}, {"channel": False}])
+def test_a_control_that_fails_an_audit_judges_nobody_however_clean_the_candidate(results):
+    broken = Pair(control(checks=audits(**results)), candidate("1.9"))
+    assert ending(broken) == (Outcome.UNDECIDED, Reason.CONTROL_FAILED)
+
+
 def test_a_control_that_was_not_audited_leaves_the_candidate_alone():
     bare = Pair(control(checks=()), candidate("1.5", checks=LOOKS_AHEAD))
     assert ending(bare) == (Outcome.UNDECIDED, Reason.CONTROL_FAILED)
