@@ -232,9 +232,15 @@ def _remove(folder: Path, *, seconds: float = _REMOVE_SECONDS) -> bool:
 
 def _write(path: Path, value: int | str) -> bool:
     try:
-        path.write_text(str(value), encoding="ascii")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # never creates: the file is the kernel's
     except OSError:
         return False
+    try:
+        os.write(descriptor, str(value).encode("ascii"))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 

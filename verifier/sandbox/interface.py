@@ -31,7 +31,11 @@ INSIDE_HOME: Final = INSIDE_TMP / "home"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or folder of the host shown inside, always read-only."""
+    """A file or folder of the host shown inside, always read-only.
+
+    Where the verifier is root the child is another user, so what is shown must be readable for others (files
+    0644, folders 0755). The folders above it may stay closed.
+    """
 
     source: Path
     target: PurePosixPath
@@ -67,7 +71,7 @@ class SandboxSpec:
         scratch: Further fresh writable folders (tmpfs), each of ``limits.scratch_bytes``.
         pass_fds: Host descriptors the child keeps, under the same number.
         python: Interpreters or virtual environments to show inside at their own paths, with what they need
-            (base installation, shared libraries).
+            (base installation, shared libraries). A mount must not lie over or above one of them.
     """
 
     argv: Sequence[str]
@@ -94,7 +98,8 @@ class Exit:
     """How the child ended.
 
     Attributes:
-        code: Exit status, or minus the signal's number.
+        code: Exit status, or minus the signal's number. (A program that itself ends with 128 + n cannot be told
+            from one that died of signal n.)
         killed_for: ``None``, or which limit made *us* kill it: ``memory``, ``log``, ``deadline``.
     """
 
@@ -129,7 +134,12 @@ class SandboxProcess(Protocol):
         ...
 
     def usage(self) -> Usage:
-        """Usage of the whole tree, ended processes included; still answers after the end."""
+        """Usage of the whole tree, ended processes included; still answers after the end.
+
+        Where a control group counts, CPU time is exact. Where none can be had, it comes from the processes'
+        clocks: exact while they live, up to 50 ms short after the end, and without children that a parent
+        has disowned (SIGCHLD ignored).
+        """
         ...
 
     def __enter__(self) -> Self: ...

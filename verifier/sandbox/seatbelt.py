@@ -43,7 +43,7 @@ _SANDBOX_EXEC: Final = Path("/usr/bin/sandbox-exec")
 _SHELL: Final = Path("/bin/sh")
 _DEDICATED_FIRST: Final = 0x7000_0000
 _DEDICATED_COUNT: Final = 0x00FE_0000
-_ULIMIT: Final = 'ulimit -c 0 -f "$1" -n "$2" && shift 2 && exec "$@"'
+_ULIMIT: Final = 'ulimit -c 0 && ulimit -f "$1" && ulimit -n "$2" && shift 2 && exec "$@"'
 _ULIMIT_FILE_BLOCK: Final = 512
 _RUSAGE_V2: Final = struct.Struct("=16s18Q")
 

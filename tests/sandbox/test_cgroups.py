@@ -1,0 +1,109 @@
+"""Control groups: where we sit, what is made, what happens where nothing can be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from verifier.sandbox.cgroups import ControlGroup, Hierarchy, create_group, find_hierarchies, remove_stale
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+
+SYSTEMD = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+HYBRID = """31 24 0:27 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755
+32 31 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+33 31 0:29 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+34 31 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+"""
+
+
+@pytest.mark.unit
+def test_our_own_group_is_found_in_version_two() -> None:
+    found = find_hierarchies(SYSTEMD, "0::/user.slice/user-1000.slice/session-3.scope\n")
+    assert found == [
+        Hierarchy(Path("/sys/fs/cgroup/user.slice/user-1000.slice/session-3.scope"), frozenset(), 2)
+    ]
+
+
+@pytest.mark.unit
+def test_our_own_groups_are_found_in_version_one_and_below_a_containers_root() -> None:
+    own = "4:memory:/docker/abc/inner\n2:cpu,cpuacct:/\n0::/\n9:pids:/not/mounted\n"
+    found = {row.folder: (row.controllers, row.version) for row in find_hierarchies(HYBRID, own)}
+    assert found == {
+        Path("/sys/fs/cgroup/memory/inner"): (frozenset({"memory"}), 1),
+        Path("/sys/fs/cgroup/cpu,cpuacct"): (frozenset({"cpu", "cpuacct"}), 1),
+        Path("/sys/fs/cgroup/unified"): (frozenset(), 2),
+    }
+
+
+@pytest.mark.unit
+def test_an_ordinary_folder_is_no_control_group_and_nothing_stays_in_it(tmp_path: Path) -> None:
+    for version, controllers in ((1, frozenset({"memory"})), (2, frozenset[str]())):
+        rows = [Hierarchy(tmp_path, controllers, version)]
+        assert create_group(memory_bytes=1, processes=1, hierarchies=rows) is None
+    assert create_group(memory_bytes=1, processes=1, hierarchies=[]) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.unit
+def test_figures_of_both_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "cpuacct.usage").write_text("1500000000\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text("4096\n")
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+    first = ControlGroup(1, [], cpu=tmp_path, memory=tmp_path)
+    assert (first.cpu_seconds(), first.memory_peak(), first.out_of_memory()) == (1.5, 4096, True)
+    first.close()
+    (tmp_path / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    (tmp_path / "memory.current").write_text("8192\n")
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 0\noom_kill 0\n")
+    second = ControlGroup(2, [], cpu=tmp_path, memory=tmp_path)
+    assert (second.cpu_seconds(), second.memory_peak(), second.out_of_memory()) == (2.5, 8192, False)
+    (tmp_path / "memory.peak").write_text("9000\n")
+    assert second.memory_peak() == 9000
+    second.close()
+    nothing = ControlGroup(2, [])
+    assert (nothing.cpu_seconds(), nothing.memory_peak(), nothing.out_of_memory()) == (None, None, False)
+
+
+@pytest.mark.unit
+def test_only_old_groups_of_dead_verifiers_are_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    names = {"old": f"armlx-{dead.pid}-aa", "living": "armlx-1-bb", "foreign": "other", "odd": "armlx-x-cc"}
+    for name in names.values():
+        (tmp_path / name).mkdir()
+    rows = [Hierarchy(tmp_path, frozenset({"memory"}), 1)]
+    assert remove_stale(rows, now=time.time()) == 0, "a fresh one may be another container's"
+    assert remove_stale(rows, now=time.time() + 10_000) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {names["living"], names["foreign"], names["odd"]}
+
+
+@pytest.mark.integration
+def test_version_two_counts_cpu_time_of_a_real_process() -> None:
+    rows = _real(2)
+    group = create_group(memory_bytes=64 << 20, processes=8, hierarchies=rows)
+    if group is None:
+        pytest.skip("no group of version 2 can be made here")
+    code = "import sys, time; sys.stdin.readline(); end = time.process_time() + 0.3\n"
+    code += "while time.process_time() < end: pass"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    try:
+        group.add(child.pid)
+        child.communicate(b"\n", timeout=60)
+        used = group.cpu_seconds()
+        assert used is not None
+        assert 0.29 < used < 1.5
+    finally:
+        child.kill()
+        child.wait()
+        assert group.close()
+    assert not any(folder.exists() for folder in group.folders)
+
+
+def _real(version: int) -> list[Hierarchy]:
+    mounts, own = (Path("/proc/self", name).read_text() for name in ("mountinfo", "cgroup"))
+    return [row for row in find_hierarchies(mounts, own) if row.version == version]
