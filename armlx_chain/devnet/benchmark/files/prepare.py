@@ -190,10 +190,11 @@ def evaluate_bpb(model, tokenizer, batch_size):
         rows = [next(loader)[:2] for _ in range(min(batch_size, rows_left))]
         rows_left -= len(rows)
         inputs = mx.concatenate([row[0] for row in rows])
-        targets = mx.concatenate([row[1] for row in rows]).reshape(-1)
-        losses = model(inputs, targets.reshape(inputs.shape), reduction="none").reshape(-1)
+        targets = mx.concatenate([row[1] for row in rows])
+        losses = model(inputs, targets, reduction="none").reshape(targets.shape)
         sizes = mx.take(token_bytes, targets, axis=0)
-        nats += mx.sum(losses * (sizes > 0)).item()
+        # Row by row, then in double precision: one long float32 sum would lose the last printed digits.
+        nats += sum(mx.sum(losses * (sizes > 0), axis=1).tolist())
         text_bytes += mx.sum(sizes).item()
     return nats / (math.log(2) * text_bytes) if text_bytes else math.inf
 
