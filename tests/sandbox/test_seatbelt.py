@@ -26,7 +26,7 @@ PARTS = ProfileParts(
     readable=(Path("/private/run"), Path("/opt/python")),
     writable=(Path("/private/run/tmp"),),
     executable=(Path("/opt/python"),),
-    protected=(Path("/private/run/tmp/home/cache/data"), Path("/private/run/work")),
+    protected=(Path("/private/run/tmp/home/cache/data"), Path("/private/run/job")),
     shader_cache=Path("/private/var/folders/a+b/C"),
 )
 
@@ -84,7 +84,7 @@ def test_protected_paths_and_the_ways_to_them_are_denied_after_every_permission(
     last_permission = text.rindex("(allow file-write*")
     denial = text.rindex("(deny file-write*")
     assert denial > last_permission
-    assert '(subpath "/private/run/work")' in text[denial:]
+    assert '(subpath "/private/run/job")' in text[denial:]
     moves = text[text.rindex("(deny file-write-unlink") :]
     assert '(literal "/private/run/tmp/home/cache")' in moves
     assert '(literal "/private/run/tmp/home")' in moves
@@ -138,24 +138,24 @@ def test_the_cache_pattern_takes_the_folder_literally() -> None:
 @pytest.mark.unit
 def test_paths_of_the_specification_move_below_the_runs_folder() -> None:
     spec = SandboxSpec(
-        argv=["/usr/bin/python3", "/work/train.py", "--cache=/work/x", "/workers"],
+        argv=["/usr/bin/python3", "/job/train.py", "--cache=/job/x", "/jobbers"],
         mounts=[
-            Mount(Path("/src"), PurePosixPath("/work")),
+            Mount(Path("/src"), PurePosixPath("/job")),
             Mount(Path("/d"), PurePosixPath("/tmp/home/data")),
         ],
         scratch=[PurePosixPath("/scratch")],
         limits=Limits(file_bytes=1 << 20, open_files=77),
     )
     places = rewriting(spec, Path("/run"))
-    assert places.path("/work/train.py") == "/run/work/train.py"
+    assert places.path("/job/train.py") == "/run/job/train.py"
     assert places.path("/tmp/home/data/x") == "/run/tmp/home/data/x"
-    assert places.path("/workers") == "/workers"
-    assert places.text("/work/a:/usr/bin:/scratch") == "/run/work/a:/usr/bin:/run/scratch"
+    assert places.path("/jobbers") == "/jobbers"
+    assert places.text("/job/a:/usr/bin:/scratch") == "/run/job/a:/usr/bin:/run/scratch"
     command = command_line(spec, places, "(version 1)")
     assert command[:2] == ["/bin/sh", "-c"]
     assert command[4:6] == ["2048", "77"]
     assert command[6:9] == ["/usr/bin/sandbox-exec", "-p", "(version 1)"]
-    assert command[9:] == ["/usr/bin/python3", "/run/work/train.py", "--cache=/work/x", "/workers"]
+    assert command[9:] == ["/usr/bin/python3", "/run/job/train.py", "--cache=/job/x", "/jobbers"]
 
 
 @pytest.mark.integration

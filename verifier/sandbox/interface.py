@@ -98,8 +98,8 @@ class Exit:
     """How the child ended.
 
     Attributes:
-        code: Exit status, or minus the signal's number. (A program that itself ends with 128 + n cannot be told
-            from one that died of signal n.)
+        code: Exit status, or minus the signal's number. (A program that itself ends with 128 + n looks like
+            one that died of signal n.)
         killed_for: ``None``, or which limit made *us* kill it: ``memory``, ``log``, ``deadline``.
     """
 
