@@ -22,8 +22,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -69,7 +70,7 @@ class Benchmark:
         snapshot: The repository's published files.
         validation: The rows the benchmark scores.
         fresh_pool: Rows outside the benchmark.
-        fresh_origin: Where those come from: ``fresh shard``, or ``unscored rows of the validation shard``.
+        fresh_origin: Where those come from: ``1 fresh shard``, or ``unscored rows of the validation shard``.
         table: Bytes each token stands for.
         cache: What a training program sees below ``~/.cache/autoresearch``: a decoy for the validation shard.
     """
@@ -155,6 +156,12 @@ def _one(files: Iterable[CheckedFile], role: str, *, first: bool = False) -> Che
     return found[0]
 
 
+def _together(parts: list[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([rows.inputs for rows in parts]), np.concatenate([rows.targets for rows in parts])
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _RowReader:
     """Runs the unmodified ``prepare.py`` with the real shard, and with the fresh one in its place."""
@@ -172,15 +179,11 @@ class _RowReader:
         scored = self._with(_one(self.files, "validation").copy, 0 if fresh else wanted)
         pool, origin = scored.further, "unscored rows of the validation shard"
         if fresh:
-            other = self._with(fresh[0].copy, wanted - self.constants.rows)
-            if not np.array_equal(other.table, scored.table):
+            others = [self._with(file.copy, wanted - self.constants.rows) for file in fresh]
+            if not all(np.array_equal(other.table, scored.table) for other in others):
                 raise VerifierFault("The byte table changed between two runs of the project's prepare.py.")
-            both = (other.scored, other.further)
-            pool = Rows(
-                np.concatenate([rows.inputs for rows in both]),
-                np.concatenate([rows.targets for rows in both]),
-            )
-            origin = "fresh shard"
+            pool = _together([rows for other in others for rows in (other.scored, other.further)])
+            origin = f"{len(fresh)} fresh shard{'s' if len(fresh) > 1 else ''}"
         if len(pool) < MINIMUM_FRESH_ROWS:
             raise VerifierFault(
                 f"The benchmark leaves {len(pool)} rows that it does not score; at least "
@@ -230,11 +233,25 @@ TIME_FACTOR: Final = 4
 MEMORY_FACTOR: Final = 2
 GRAPH_FACTOR: Final = 4
 """A graph may cost this much more than the control's (trusted evaluation, section 2)."""
-_LEAST_SECONDS: Final = 60.0
+_LEAST_SECONDS: Final = 120.0
 _LEAST_MEMORY: Final = 2 << 30
 """Below these a small benchmark's limits would be noise."""
 _CPU_WALL_FACTOR: Final = 20.0
 _WALL_SLACK_SECONDS: Final = 120.0
+
+
+_SLEEP_SECONDS: Final = 0.5
+
+
+def slept_seconds() -> float:
+    """Seconds this machine has slept since it started: its continuous clock against its waking one."""
+    for continuous, waking in (
+        ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
+        ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW"),
+    ):
+        if hasattr(time, continuous) and hasattr(time, waking):
+            return time.clock_gettime(getattr(time, continuous)) - time.clock_gettime(getattr(time, waking))
+    return 0.0
 
 
 class HarnessRunner:
@@ -242,6 +259,7 @@ class HarnessRunner:
 
     Args:
         read_log: Reads metric and steps from a finished log; ``None`` reads nothing.
+        slept: Seconds this machine has slept since it started; only differences are used.
     """
 
     def __init__(
@@ -251,10 +269,12 @@ class HarnessRunner:
         *,
         settings: RunSettings | None = None,
         read_log: Callable[[Path], LogFacts] | None = None,
+        slept: Callable[[], float] = slept_seconds,
     ) -> None:
         self._benchmark, self._sandbox = benchmark, sandbox
         self._settings = settings or RunSettings()
         self._read_log = read_log or (lambda _: LogFacts())
+        self._slept = slept
         self._usual: Cost | None = None
         self._control: GapScores | None = None
 
@@ -283,6 +303,7 @@ class HarnessRunner:
             self._benchmark.check()
         run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
         log = RunLog(run_folder / "run.log")
+        asleep = self._slept()
         try:
             conduct, usage = run.execute(files, run_folder, log, deadline_seconds)
         finally:
@@ -290,7 +311,11 @@ class HarnessRunner:
             shutil.rmtree(run_folder / "workspace", ignore_errors=True)
         if self._settings.recheck:
             self._benchmark.check()
-        return self._record(role, run, conduct, usage, log, run_folder)
+        record = self._record(role, run, conduct, usage, log, run_folder)
+        asleep = self._slept() - asleep
+        if asleep > _SLEEP_SECONDS:
+            record = replace(record, disturbances=(f"the machine slept for {asleep:.0f} s of it",))
+        return record
 
     def _limits(self, role: Role) -> EvaluatorLimits:
         """A candidate's graph may cost a multiple of what the control's did."""

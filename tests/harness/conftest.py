@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import harness_programs
 import pytest
+from harness_material import SEED, Run, short_snapshot
 
 from armlx_chain.devnet.benchmark.data import make_data
-from armlx_chain.devnet.benchmark.project import protocol_document, snapshot_files
+from armlx_chain.devnet.benchmark.project import protocol_document
 from armlx_chain.formats.manifest import ManifestEntry, ManifestRole
 from armlx_chain.protocol.parse import parse_protocol
 from armlx_chain.storage.zerog.merkle import root_of
@@ -19,24 +21,6 @@ from verifier.model import Role, RunRecord
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
 from verifier.sandbox.select import default_sandbox
-
-SEED = b"the seed of these tests"
-BUDGET = 0.5
-
-Run = Callable[..., RunRecord]
-
-
-def short_snapshot() -> dict[str, bytes]:
-    """The small benchmark with half a second of budget and 64 rows to score."""
-    snapshot = snapshot_files()
-    prepare = snapshot["prepare.py"]
-    for old, new in (
-        (b"TIME_BUDGET = 3 ", b"TIME_BUDGET = 0.5 "),
-        (b"EVAL_TOKENS = 32768", b"EVAL_TOKENS = 4096"),
-    ):
-        assert prepare.count(old) == 1
-        prepare = prepare.replace(old, new)
-    return {**snapshot, "prepare.py": prepare}
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +72,15 @@ def runner(benchmark: Benchmark, sandbox: Sandbox, protocol_log: ProtocolLog) ->
     return HarnessRunner(
         benchmark, sandbox, settings=RunSettings(hard_wall_seconds=60, probes=96), read_log=protocol_log
     )
+
+
+@pytest.fixture(scope="session")
+def honest(benchmark: Benchmark, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """The record of the plain program: what every variant of it is compared with."""
+    runner = HarnessRunner(benchmark, sandbox, settings=RunSettings(hard_wall_seconds=60, probes=16))
+    folder = tmp_path_factory.mktemp("honest")
+    files = harness_programs.program()
+    return runner.run(Role.CANDIDATE, files, run_folder=folder, deadline_seconds=None, seed=SEED)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import harness_programs as programs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import SEED, Run, short_snapshot
+from harness_material import SEED, Run, short_snapshot
 
 from armlx_chain.errors import CandidateError, VerifierFault
 from armlx_chain.formats.manifest import ManifestEntry, ManifestRole
@@ -96,7 +96,7 @@ def test_the_rows_are_those_that_the_benchmarks_own_loader_gives(benchmark: Benc
     rows, length = benchmark.constants.rows, benchmark.constants.sequence_length
     assert benchmark.validation.inputs.shape == (rows, length)
     assert np.array_equal(benchmark.validation.inputs[:, 1:], benchmark.validation.targets[:, :-1])
-    assert benchmark.fresh_origin == "fresh shard"
+    assert benchmark.fresh_origin == "1 fresh shard"
     seen = {row.tobytes() for row in benchmark.validation.inputs}
     assert not any(row.tobytes() in seen for row in benchmark.fresh_pool.inputs)
 
@@ -221,3 +221,17 @@ def test_a_seed_fixes_the_fresh_rows_and_another_seed_draws_others(benchmark: Be
     first, again, other = (benchmark.task(seed, 16) for seed in (b"one", b"one", b"two"))
     assert first.fresh_rows == again.fresh_rows != other.fresh_rows
     assert len(set(first.fresh_rows)) == len(first.fresh_rows) == 64
+
+
+def test_a_run_during_which_the_machine_slept_is_marked_as_disturbed(
+    benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    asleep = iter([10.0, 12.0, 12.0, 12.0])
+    runner = HarnessRunner(benchmark, sandbox, slept=lambda: next(asleep))
+    files = {"train.py": b"pass"}
+    first, second = (
+        runner.run(Role.CONTROL, files, run_folder=tmp_path, deadline_seconds=None, seed=SEED)
+        for _ in range(2)
+    )
+    assert first.disturbances == ("the machine slept for 2 s of it",)
+    assert second.disturbances == ()

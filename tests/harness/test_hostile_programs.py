@@ -8,8 +8,9 @@ from pathlib import Path
 
 import harness_programs as programs
 import pytest
-from conftest import SEED, Run
+from harness_material import SEED, Run
 
+from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.logfacts import LogFacts
 from verifier.model import AuditKind, Ending, Role, RunRecord
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
@@ -86,9 +87,8 @@ def test_bytes_that_are_no_graph_are_unsupported(run: Run, graph: str) -> None:
     assert_without_score(record)
 
 
-def test_a_made_up_graph_on_the_channel_is_worth_what_it_predicts(run: Run) -> None:
+def test_a_made_up_graph_on_the_channel_is_worth_what_it_predicts(run: Run, honest: RunRecord) -> None:
     record = run(talking("own.sendall(frame(0x01, graph_of(model)))\nown.recv(1)"))
-    honest = run(programs.program())
     assert record.ending is Ending.GRAPH, record.detail
     assert (record.validation, record.fresh) == (honest.validation, honest.fresh)
 
@@ -189,7 +189,7 @@ channel().sendall(frame(0x01, graph_of(better)))
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_nothing_but_the_graph_has_any_influence_on_the_scores(
-    benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path, truth: RunRecord, lie: str
+    benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path, honest: RunRecord, lie: str
 ) -> None:
     """Whatever the child reports is replaced: log facts by invented ones, frames and lines by lies."""
     settings = RunSettings(hard_wall_seconds=60, probes=16)
@@ -200,14 +200,15 @@ def test_nothing_but_the_graph_has_any_influence_on_the_scores(
     files = programs.program(finish=f"spend()\n{lie}\n{final}\n")
     record = runner.run(Role.CANDIDATE, files, run_folder=tmp_path, deadline_seconds=None, seed=SEED)
     assert record.ending is Ending.GRAPH, record.detail
-    assert (record.validation, record.fresh) == (truth.validation, truth.fresh)
-    assert record.audits == truth.audits
+    assert (record.validation, record.fresh) == (honest.validation, honest.fresh)
+    assert record.audits == honest.audits
     assert record.anomalies
 
 
-@pytest.fixture(scope="module")
-def truth(benchmark: Benchmark, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
-    """The same model, handed over without any lie."""
-    runner = HarnessRunner(benchmark, sandbox, settings=RunSettings(hard_wall_seconds=60, probes=16))
-    folder = tmp_path_factory.mktemp("truth")
-    return runner.run(Role.CANDIDATE, programs.program(), run_folder=folder, deadline_seconds=None, seed=SEED)
+def test_a_model_larger_than_a_graph_may_be_is_unsupported_with_both_sizes(
+    limited: Callable[..., RunRecord],
+) -> None:
+    settings = RunSettings(hard_wall_seconds=60, evaluator=EvaluatorLimits(graph_bytes=100_000))
+    record = limited(programs.program(), settings)
+    assert record.ending is Ending.UNSUPPORTED, record.detail
+    assert "the limit is 100000" in record.detail

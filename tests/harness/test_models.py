@@ -10,7 +10,7 @@ from pathlib import Path
 import harness_programs as programs
 import numpy as np
 import pytest
-from conftest import SEED, Run
+from harness_material import SEED, Run
 
 from armlx_chain.errors import ModelUnsupported, VerifierFault
 from verifier.harness import inside
@@ -125,11 +125,8 @@ def test_a_model_outside_the_rule_is_unsupported_and_says_why(run: Run, body: st
     assert record.validation is None
 
 
-def test_half_precision_logits_are_scored_as_they_are(run: Run) -> None:
-    record, honest = (
-        run(programs.with_logits("return super().logits(x).astype(mx.bfloat16)")),
-        run(programs.program()),
-    )
+def test_half_precision_logits_are_scored_as_they_are(run: Run, honest: RunRecord) -> None:
+    record = run(programs.with_logits("return super().logits(x).astype(mx.bfloat16)"))
     assert record.validation is not None
     assert honest.validation is not None
     assert record.validation != honest.validation

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import harness_programs as programs
 import pytest
-from conftest import Run, short_snapshot
+from harness_material import Run, short_snapshot
 
 from armlx_chain.formats.manifest import ManifestEntry
 from verifier.model import AuditKind, Ending, Role, RunRecord
@@ -99,17 +99,19 @@ def test_an_honest_model_passes_every_probe_with_no_movement_at_all(run: Run) ->
     assert audit_of(record, AuditKind.FRESH_GAP)["passed"] == "True"
 
 
-def test_the_same_model_gets_the_same_scores_again(run: Run) -> None:
-    first, second = run(HONEST), run(HONEST)
-    assert first.graph_sha256 is not None
-    assert (first.validation, first.fresh) == (second.validation, second.fresh)
+def test_the_same_model_gets_the_same_scores_again(run: Run, honest: RunRecord) -> None:
+    again = run(HONEST)
+    assert again.graph_sha256 is not None
+    assert (again.validation, again.fresh) == (honest.validation, honest.fresh)
 
 
-def test_every_row_counts_whatever_batch_size_is_asked_for(run: Run, benchmark: Benchmark) -> None:
+def test_every_row_counts_whatever_batch_size_is_asked_for(
+    run: Run, honest: RunRecord, benchmark: Benchmark
+) -> None:
     odd = programs.program(finish=programs.FINISH.replace("tokenizer, 8", "tokenizer, 33"))
     record = run(odd)
     assert audit_of(record, AuditKind.FRESH_GAP)["validation-rows"] == str(benchmark.constants.rows) == "64"
-    assert record.validation == run(HONEST).validation
+    assert record.validation == honest.validation
 
 
 def test_the_value_reaches_the_program_and_its_log(run: Run) -> None:
@@ -126,7 +128,7 @@ def test_seconds_to_the_graph_are_counted_from_the_start_on_the_outside_clock(ru
     assert 1.2 <= record.seconds_to_graph <= record.cpu_seconds
 
 
-def test_only_the_first_call_after_the_budget_counts(run: Run) -> None:
+def test_only_the_first_call_after_the_budget_counts(run: Run, honest: RunRecord) -> None:
     again = programs.program(
         finish="""
         spend()
@@ -138,7 +140,7 @@ def test_only_the_first_call_after_the_budget_counts(run: Run) -> None:
         """
     )
     record = run(again)
-    assert record.validation == run(HONEST).validation
+    assert record.validation == honest.validation
     assert b"True" in record.log_path.read_bytes()
 
 
@@ -166,7 +168,9 @@ def test_calls_before_the_budget_has_passed_are_monitoring_on_decoy_rows(run: Ru
     assert record.seconds_to_graph > 0.5
 
 
-def test_without_a_final_call_the_last_model_counts_and_only_the_record_knows_its_value(run: Run) -> None:
+def test_without_a_final_call_the_last_model_counts_and_only_the_record_knows_its_value(
+    run: Run, honest: RunRecord
+) -> None:
     early_only = programs.program(
         finish="""
         model, worse = Model(), Model()
@@ -178,22 +182,22 @@ def test_without_a_final_call_the_last_model_counts_and_only_the_record_knows_it
     record = run(early_only)
     assert record.ending is Ending.GRAPH, record.detail
     assert record.validation is not None
-    assert record.validation == run(HONEST).validation
+    assert record.validation == honest.validation
     assert f"{record.validation:.4f}" not in record.log_path.read_text()
 
 
-def test_a_model_with_a_checkpointed_block_can_be_handed_over(run: Run) -> None:
+def test_a_model_with_a_checkpointed_block_can_be_handed_over(run: Run, honest: RunRecord) -> None:
     checkpointed = programs.with_logits("return mx.checkpoint(lambda t: self.table(t))(x)")
     record = run(checkpointed)
     assert record.ending is Ending.GRAPH, record.detail
-    assert record.validation == run(HONEST).validation
+    assert record.validation == honest.validation
 
 
-def test_a_padded_vocabulary_is_normalised_as_it_stands(run: Run) -> None:
+def test_a_padded_vocabulary_is_normalised_as_it_stands(run: Run, honest: RunRecord) -> None:
     padded = programs.with_logits(
         "logits = super().logits(x)\nreturn mx.concatenate([logits, mx.full((*x.shape, 13), -50.0)], axis=-1)"
     )
-    record, honest = run(padded), run(HONEST)
+    record = run(padded)
     assert record.ending is Ending.GRAPH, record.detail
     assert record.validation is not None
     assert honest.validation is not None
