@@ -8,7 +8,6 @@ from armlx_chain.devnet.benchmark.project import snapshot_files
 from verifier.model import RunRecord
 
 SEED = b"the seed of these tests"
-BUDGET = 0.5
 
 Run = Callable[..., RunRecord]
 
