@@ -19,7 +19,7 @@ from eth_abi.abi import decode, encode
 
 from armlx_chain.storage.zerog.merkle import FileTree
 from armlx_chain.storage.zerog.submission import MARKET_SELECTOR, PRICE_SELECTOR, SUBMIT_TOPIC
-from armlx_chain.types import Address, Root, Wei
+from armlx_chain.types import Address, Wei
 
 SEGMENT = 262144
 FLOW = Address("0x1000000000000000000000000000000000000001")
@@ -306,16 +306,18 @@ class SimChain(HttpSim):
 
 
 class SimSender:
-    """A FlowSender over :class:`SimChain` that records what was sent."""
+    """A FlowSender over :class:`SimChain` that records what was sent.
 
-    def __init__(self, chain: SimChain) -> None:
+    With ``journal`` it sends the same calldata once, as the real one does; without, every call pays.
+    """
+
+    def __init__(self, chain: SimChain, *, journal: bool = False) -> None:
         self.chain = chain
+        self.journal = journal
         self.sent: list[tuple[Address, bytes, Wei, str]] = []
 
     def submit(self, *, flow: Address, calldata: bytes, value: Wei, label: str) -> None:
+        if self.journal and any(calldata == entry[1] for entry in self.sent):
+            return
         self.sent.append((flow, calldata, value, label))
         self.chain.submit(calldata)
-
-
-def root_text(data: bytes) -> Root:
-    return FileTree.of(data).root

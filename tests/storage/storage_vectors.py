@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from armlx_chain.storage.zerog.merkle import FileTree
+
 FOLDER = Path(__file__).resolve().parent.parent / "vectors" / "0g"
 
 
@@ -57,3 +59,9 @@ def generate(rule: str, size: int, offset: int = 0) -> bytes:
         count, _, base = rest.partition(":")
         return generate(base, int(count)).ljust(size, b"\0")
     raise AssertionError(rule)
+
+
+@functools.cache
+def tree_of(rule: str, size: int) -> FileTree:
+    """The tree of a generated file; large ones are hashed once for all tests."""
+    return FileTree.of(generate(rule, size))

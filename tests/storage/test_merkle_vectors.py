@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from storage_vectors import generate, load
+from storage_vectors import generate, load, tree_of
 
 from armlx_chain.errors import ContentMismatch, StorageError
 from armlx_chain.storage.zerog import shape
@@ -131,7 +131,7 @@ def test_recorded_proof_is_accepted_and_equals_ours(vector: dict[str, Any]) -> N
     root, size, index = Root.parse(vector["root"]), vector["file_size"], vector["segment_index"]
     verify_segment(root, size, index, data, proof_of(vector))
     assert shape.segment_leaves(size, index) == vector["segment_leaves"]
-    tree = FileTree.of(generate(vector["file_gen"], size))
+    tree = tree_of(vector["file_gen"], size)
     assert tree.proof(index) == proof_of(vector)
 
 
@@ -146,6 +146,6 @@ def test_recorded_forgery_is_rejected(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", load("0g_submission")["vectors"], ids=name_of)
 def test_submission_nodes_equal_the_recorded_ones(vector: dict[str, Any]) -> None:
-    tree = FileTree.of(generate(vector["gen"], vector["size"]))
+    tree = tree_of(vector["gen"], vector["size"])
     recorded = [(node["root"], node["height"]) for node in vector["nodes"]]
     assert [("0x" + node.root.hex(), node.height) for node in tree.submission_nodes] == recorded

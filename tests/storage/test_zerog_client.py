@@ -28,7 +28,7 @@ from armlx_chain.types import Root
 
 pytestmark = pytest.mark.integration
 
-IMPATIENT = Timeouts(connect=1.0, read=1.0, total=2.0, transfer=3.0, overall=10.0)
+IMPATIENT = Timeouts(connect=5.0, read=5.0, total=10.0, transfer=10.0, overall=30.0)
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 5 * SEGMENT + 777))
 ROOT = FileTree.of(DATA).root
 PROVEN, PLAIN = "zgs_downloadSegmentWithProofByTxSeq", "zgs_downloadSegmentByTxSeq"

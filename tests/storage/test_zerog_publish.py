@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 FAST = UploadSettings(seen=5.0, final=5.0, poll=0.02, busy_retries=3)
 HASTY = UploadSettings(seen=0.3, final=0.3, poll=0.02, busy_retries=1)
-IMPATIENT = Timeouts(connect=1.0, read=1.0, total=1.5, transfer=1.5, overall=8.0)
+IMPATIENT = Timeouts(connect=5.0, read=5.0, total=10.0, transfer=10.0, overall=30.0)
 BIG = bytes(itertools.islice(itertools.cycle(range(251)), 25 * SEGMENT + 777))
 SMALL = b"a small document " * 200
 
@@ -166,8 +166,10 @@ def test_without_storage_nothing_is_paid(chain: SimChain, node: LocalStorageNode
     assert sender.sent == []
 
 
-def test_a_submission_that_is_never_seen_ends_at_the_deadline(chain: SimChain, tmp_path: Path) -> None:
-    sender = SimSender(chain)
+def test_a_submission_that_is_not_seen_ends_at_the_deadline_and_is_taken_up_later(
+    chain: SimChain, tmp_path: Path
+) -> None:
+    sender = SimSender(chain, journal=True)
     with LocalStorageNode(tmp_path, chain.url, FLOW, confirmations=5, poll_seconds=0.03) as node:
         with pytest.raises(StorageUnavailable, match="to see the submission"):
             publisher(node.url, chain, sender, settings=HASTY).publish(SMALL, label="x")
@@ -256,7 +258,7 @@ def test_the_lying_gateway_is_caught_by_name(
 ) -> None:
     data = BIG[:size]
     publisher(node.url, chain, SimSender(chain)).publish(data, label="x")
-    hurried = Timeouts(connect=1.0, read=0.4, total=0.6, transfer=0.8, overall=6.0)
+    hurried = Timeouts(connect=2.0, read=1.0, total=1.2, transfer=1.2, overall=12.0)
     with LyingGateway(node.url, fault, position=7, pause=0.05) as liar:
         alone = ZeroGStorage([Endpoint(liar.url)], timeouts=hurried)
         with pytest.raises(StorageError) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage_vectors import generate, load
+from storage_vectors import generate, load, tree_of
 
 from armlx_chain.storage.zerog.keccak import keccak256
 from armlx_chain.storage.zerog.merkle import FileTree
@@ -32,7 +32,7 @@ PRICE = Wei(VECTORS["price_per_sector_wei"])
     "vector", [v for v in VECTORS["vectors"] if v["size"] <= 20 << 20], ids=lambda v: str(v["name"])
 )
 def test_calldata_fee_and_identity_equal_the_recorded_ones(vector: dict[str, Any]) -> None:
-    tree = FileTree.of(generate(vector["gen"], vector["size"]))
+    tree = tree_of(vector["gen"], vector["size"])
     nodes = tree.submission_nodes
     assert sum(1 << node.height for node in nodes) == vector["sectors"]
     assert fee_of(nodes, PRICE) == int(vector["fee_wei_at_30733644962"])

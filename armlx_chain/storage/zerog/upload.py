@@ -59,6 +59,9 @@ class FlowSender(Protocol):
     def submit(self, *, flow: Address, calldata: bytes, value: Wei, label: str) -> None:
         """Send ``calldata`` with ``value`` to ``flow`` once, and wait for its receipt.
 
+        Called again with the same ``calldata`` it must not send again if the first one was mined: the
+        publisher does so when it was stopped before the nodes had seen the submission.
+
         Raises:
             ChainError: if it was refused, reverted or cannot be paid.
         """
