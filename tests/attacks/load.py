@@ -1,10 +1,14 @@
 """Reads the corpus: one recipe per cheat in ``corpus/``, one per honest variant in ``honest/``.
 
-Header of a cheat: ``class`` (of the evaluation's list), ``expected`` (``R`` never approved at the claimed score,
-``N`` neutralised), ``bare`` (what a bare run shows, in words), ``shows`` (the same as a word that the tests of
-bare runs understand), and where they apply ``parameters`` (names that stand as ``@NAME@`` in the text and must
-be given), ``escape`` (which of the six), ``gate`` (caught before anything runs), ``claim`` (what the miner
-claims, as a part of what the run reaches), ``full`` (needs the whole budget to show).
+Header of a cheat:
+
+- ``class``: of the evaluation's list of known cheats;
+- ``expected``: ``R`` never approved at the claimed score, ``N`` neutralised;
+- ``bare``: what a bare run shows, in words; ``shows``: the same as a word that the tests understand;
+- ``parameters``: names that stand as ``@NAME@`` in the text and must be given;
+- ``escape``: which of the six escapes it is;
+- ``gate``: caught before anything runs;
+- ``claim``: what the miner claims, as a part of what the run reaches.
 """
 
 from __future__ import annotations
@@ -65,29 +69,33 @@ def honest() -> dict[str, Variant]:
 
 BUCKETS = 32749
 _NOTHING = 511
+"""A special token that never follows."""
+_CONTEXT = 5
 
 
-def validation_table(data_folder: Path) -> str:
-    """The parameter ``TABLE``: what follows on four tokens of context in the validation text, as literals.
+def validation_table(data_folder: Path, *, whole: bool = False) -> str:
+    """The parameter ``TABLE``: what follows on five tokens of context in the validation text, as literals.
 
     Nine bits per bucket, in strings of 2,000 characters: the file stays below the size limit and every
-    literal below its own.
+    literal below its own. ``whole`` makes one literal of them.
     """
     import pyarrow.parquet as pq
 
     encoding = pickle.loads((data_folder / "tokenizer/tokenizer.pkl").read_bytes())
     shard = sorted((data_folder / "data").glob("*.parquet"))[-1]
-    texts = pq.read_table(shard)["text"].to_pylist()[:900]
+    texts = pq.read_table(shard)["text"].to_pylist()[:650]
     votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for text in texts:
         tokens = [encoding.encode_single_token("<|reserved_0|>"), *encoding.encode_ordinary(text)]
-        for place in range(4, len(tokens)):
-            votes[_bucket(tokens[place - 4 : place])][tokens[place]] += 1
+        for place in range(_CONTEXT, len(tokens)):
+            votes[_bucket(tokens[place - _CONTEXT : place])][tokens[place]] += 1
     bits = 0
     for bucket in range(BUCKETS):
         token = votes[bucket].most_common(1)[0][0] if bucket in votes else _NOTHING
         bits |= token << (9 * bucket)
     packed = base64.b85encode(bits.to_bytes(9 * 4096, "little")).decode()
+    if whole:
+        return repr(packed)
     pieces = [packed[start : start + 2000] for start in range(0, len(packed), 2000)]
     return '"".join([\n' + "".join(f'"{piece}",\n' for piece in pieces) + "])"
 
