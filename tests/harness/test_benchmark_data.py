@@ -75,7 +75,7 @@ def test_validation_and_fresh_text_cannot_be_read_inside_and_a_decoy_stands_in_i
 def test_a_program_cannot_leave_anything_for_the_next_run(run: Run) -> None:
     writes = b"""
 import os, pathlib
-for place in ("/workspace/left", "/harness/left", os.path.expanduser("~/left"), "/tmp/left"):
+for place in ("/armlx/workspace/left", "/armlx/harness/left", os.path.expanduser("~/left"), "/tmp/left"):
     print("there" if os.path.exists(place) else "absent", place)
     try:
         pathlib.Path(place).write_text("weights")
@@ -87,8 +87,8 @@ for place in ("/workspace/left", "/harness/left", os.path.expanduser("~/left"), 
     for record in (first, second):
         log = record.log_path.read_text()
         assert "there" not in log
-        assert "refused /workspace/left" in log
-        assert "refused /harness/left" in log
+        assert "refused /armlx/workspace/left" in log
+        assert "refused /armlx/harness/left" in log
         assert "wrote /tmp/left" in log
 
 

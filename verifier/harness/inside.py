@@ -11,9 +11,9 @@ from typing import Final
 from verifier.sandbox.interface import Limits, LogSink, Mount, Sandbox, SandboxProcess, SandboxSpec
 
 CHILD_FOLDER: Final = Path(__file__).parent / "child"
-HARNESS: Final = PurePosixPath("/harness")
-WORKSPACE: Final = PurePosixPath("/workspace")
-HOME: Final = PurePosixPath("/home/run")
+HARNESS: Final = PurePosixPath("/armlx/harness")
+WORKSPACE: Final = PurePosixPath("/armlx/workspace")
+HOME: Final = PurePosixPath("/armlx/home")
 CACHE: Final = HOME / ".cache" / "autoresearch"
 
 DESCRIPTOR_VARIABLE: Final = "ARMLX_HARNESS_FD"

@@ -28,10 +28,10 @@ _SHIM: Final = b"""
 # ----- from here on added by the verifier -----
 import sys as _harness_sys
 
-_harness_sys.path.insert(0, "/harness")
+_harness_sys.path.insert(0, "/armlx/harness")
 import harness_shim as _harness_shim
 
-_harness_sys.path.remove("/harness")
+_harness_sys.path.remove("/armlx/harness")
 _harness_shim.install(globals())
 """
 

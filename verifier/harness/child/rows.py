@@ -10,7 +10,7 @@ never scores follow from its own loader, as long as no document is seen twice.
 import struct
 import sys
 
-sys.path.insert(0, "/workspace")
+sys.path.insert(0, "/armlx/workspace")
 
 import harness_wire as wire
 import mlx.core as mx

@@ -1,0 +1,82 @@
+"""The whole story, as a new user starts it, in a process of its own."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+COMMAND = str(Path(sys.executable).parent / "armlx-chain")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("story")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path_factory.mktemp("home")), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        [COMMAND, "demo", "--folder", str(folder)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout, folder
+
+
+@pytest.mark.timeout(1600)
+def test_every_act_is_played_and_holds(story: tuple[str, Path]) -> None:
+    text, _ = story
+    for number in range(1, 8):
+        assert f"━━ {number}. " in text
+    assert "The whole story held" in text
+
+
+def test_the_lying_gateway_is_named(story: tuple[str, Path]) -> None:
+    text, _ = story
+    liar = re.search(r"A gateway at (http://127\.0\.0\.1:\d+) turns over one bit", text)
+    assert liar is not None
+    assert f"warning: {liar.group(1)}: wrong-bytes" in text
+
+
+def test_the_honest_claim_is_approved_and_the_cheats_are_not(story: tuple[str, Path]) -> None:
+    text, _ = story
+    assert "proposal 0: approved — reproduced (improvement-confirmed)" in text
+    assert re.search(r"proposal 1: left — unimproved \([a-z-]+\)", text)
+    assert "proposal 2: rejected — refuted (causality-violated)" in text
+
+
+def test_each_verdict_left_a_report_with_its_samples(story: tuple[str, Path]) -> None:
+    _, folder = story
+    reports = sorted((folder / "validator" / "reports").glob("*/*/report.json"))
+    outcomes = [json.loads(path.read_text())["outcome"] for path in reports]
+    assert outcomes == ["reproduced", "unimproved", "refuted"]
+    approved = json.loads(reports[0].read_text())
+    assert len(approved["pairs"]) >= 3
+    assert all(pair["candidate"]["validation"] for pair in approved["pairs"])
+
+
+def test_only_two_verdicts_were_signed(story: tuple[str, Path]) -> None:
+    _, folder = story
+    with sqlite3.connect(folder / "validator" / "guard.sqlite") as guard:
+        signed = guard.execute("SELECT proposal_id FROM verdicts ORDER BY proposal_id").fetchall()
+    guard.close()
+    assert [int(row[0]) for row in signed] == [0, 2]
+
+
+def test_no_key_or_passphrase_is_written_where_it_does_not_belong(story: tuple[str, Path]) -> None:
+    text, folder = story
+    passphrase = (folder / "passphrase").read_text().strip()
+    # The second and third key of the well-known test mnemonic: miner and validator.
+    keys = [
+        "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
+        "7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
+    ]
+    for secret in (passphrase, *keys):
+        assert secret not in text
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != "passphrase" and path.stat().st_size < 8 << 20:
+                assert secret.encode() not in path.read_bytes(), f"{path} holds a secret"
