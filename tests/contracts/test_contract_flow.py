@@ -12,7 +12,7 @@ from eth_utils import keccak
 from evm_contracts import ZERO, Contract, Refused, events
 from evm_engines import Engine, Receipt
 from evm_world import World, refuses
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "0g"
@@ -203,6 +203,12 @@ def test_the_fixed_answers(storage: Storage) -> None:
     assert storage.flow.call("tree") == (1, 0)
 
 
+def test_a_file_may_end_exactly_at_a_segment_border(storage: Storage) -> None:
+    ends_at_border, next_file = made(512 * SECTOR, [9]), made(256 * SECTOR, [8])
+    assert events(storage.submit(ends_at_border))[0][1]["startPos"] == 512
+    assert events(storage.submit(next_file))[0][1]["startPos"] == 1024
+
+
 def place(cursor: int, heights: Sequence[int]) -> tuple[int, int]:
     """The position rule, written out: where the file starts, and the cursor after it."""
 
@@ -224,7 +230,7 @@ def place(cursor: int, heights: Sequence[int]) -> tuple[int, int]:
 def many_heights(draw: st.DrawFn) -> list[list[int]]:
     files = []
     for _ in range(draw(st.integers(1, 12))):
-        top = draw(st.integers(0, 20))
+        top = draw(st.one_of(st.integers(5, 11), st.integers(0, 20)))
         below = [top - d for d in range(1, 4) if top - d >= 0]
         files.append([top, *[height for height in below if draw(st.booleans())]])
     return files
@@ -232,6 +238,8 @@ def many_heights(draw: st.DrawFn) -> list[list[int]]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(many_heights())
+@example([[9], [9], [8]])
+@example([[8], [8], [8], [9], [9, 7], [7], [10, 9], [9]])
 def test_any_sequence_of_files_lands_where_the_rule_says(deployed: World, files: list[list[int]]) -> None:
     deployed.engine.restore(deployed.mark)
     storage, cursor = Storage(deployed.engine), 1
