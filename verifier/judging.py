@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
 from verifier.gate import check_sources
@@ -105,7 +106,11 @@ class Prepared:
             seed_runs=seed_runs,
             shortcut=shortcut,
         )
-        train = self.materials.snapshot[plan.train_path]
+        train = self.materials.snapshot.get(plan.train_path)
+        if train is None:
+            raise VerifierFault(
+                f"The project's snapshot has no {plan.train_path}, so its noise is not known."
+            )
         noise = calibration.measure_noise(self.runner, train, plan=plan, seed=seed, progress=progress)
         calibration.save(self.folders.calibrations, self.project_key, noise)
         return noise

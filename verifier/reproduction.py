@@ -20,6 +20,7 @@ from armlx_chain.claims.runfolder import (
     RUN_JSON,
     RUN_LOG,
     RunFacts,
+    candidate_digest,
     write_run_json,
 )
 from armlx_chain.errors import UsageError
@@ -77,7 +78,7 @@ def write_run_folder(
         return False
     shutil.copyfile(pair.candidate.log_path, folder / RUN_LOG)
     shutil.copyfile(pair.control.log_path, folder / CONTROL_LOG)
-    write_run_json(folder, _facts(folder, prepared, verdict, chain_id, ledger))
+    write_run_json(folder, _facts(folder, prepared, verdict, files, chain_id, ledger))
     return True
 
 
@@ -107,7 +108,14 @@ def median_pair(verdict: Verdict) -> Pair | None:
     return scored[(len(scored) - 1) // 2][2] if scored else None
 
 
-def _facts(folder: Path, prepared: Prepared, verdict: Verdict, chain_id: int, ledger: Address) -> RunFacts:
+def _facts(
+    folder: Path,
+    prepared: Prepared,
+    verdict: Verdict,
+    files: Mapping[str, bytes],
+    chain_id: int,
+    ledger: Address,
+) -> RunFacts:
     materials = prepared.materials
     rule = metric_rule(materials.protocol.measurement.primary_metric)
     run, control = (folder / RUN_LOG).read_bytes(), (folder / CONTROL_LOG).read_bytes()
@@ -126,6 +134,7 @@ def _facts(folder: Path, prepared: Prepared, verdict: Verdict, chain_id: int, le
         environment_digest=str(Root("sha256", bytes.fromhex(prepared.environment.digest))),
         run_log_sha256=hashlib.sha256(run).hexdigest(),
         control_log_sha256=hashlib.sha256(control).hexdigest(),
+        candidate_sha256=candidate_digest(files),
         outcome=verdict.outcome.value,
         reason=verdict.reason.value,
     )

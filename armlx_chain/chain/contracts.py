@@ -17,6 +17,7 @@ from armlx_chain.errors import ChainError
 from armlx_chain.types import Address, ProjectId, ProposalId, ScaledScore, Tokens, Wei
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
+_IDS = range(1 << 256)
 
 
 class Status(IntEnum):
@@ -129,6 +130,8 @@ class ProjectRegistry(_Contract):
 
     def find_project(self, project_id: int, *, block: BlockId = "latest") -> Project | None:
         """The record, or ``None`` for an id that does not exist."""
+        if project_id not in _IDS:
+            return None
         raw = self._read("getProject", project_id, block=block)
         if raw[9] == ZERO_ADDRESS:
             return None
@@ -162,6 +165,8 @@ class ProposalLedger(_Contract):
 
     def find_proposal(self, proposal_id: int, *, block: BlockId = "latest") -> Proposal | None:
         """The record, or ``None`` for an id that does not exist."""
+        if proposal_id not in _IDS:
+            return None
         raw = self._read("getProposal", proposal_id, block=block)
         if raw[9] == 0:
             return None

@@ -3,7 +3,8 @@
 - An intent has a *key*, a sentence-like name that is the same after a restart (``submit/3/0x…/buy``). One
   key is carried out at most once.
 - The signed bytes are stored before they are sent; after a crash the identical bytes go out again.
-- One process per (chain, account): an exclusive lock on a file beside the database.
+- One process per (chain, account): an exclusive lock on a file beside the database. It may be taken again
+  inside itself, so that a use case of several transactions can hold it from the first to the last.
 - Rows belong to a chain by id *and* genesis hash, so that a reset devnet starts afresh.
 """
 
@@ -77,6 +78,7 @@ class Journal:
         self._path = path
         self._chain = chain
         self._account = account
+        self._held = 0
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
         path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -86,11 +88,14 @@ class Journal:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold this account's lock.
+        """Hold this account's lock; inside itself it is held already.
 
         Raises:
             JournalError: another process holds it.
         """
+        if self._held:
+            yield
+            return
         name = f"{self._path.name}.{self._chain.partition(':')[0]}.{self._account.lower()}.lock"
         with (self._path.parent / name).open("w") as handle:
             try:
@@ -100,7 +105,11 @@ class Journal:
                     f"Another process is sending transactions for {self._account}.",
                     next_step="Wait until it has finished, then run this again.",
                 ) from error
-            yield
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
 
     def attempts(self, key: str) -> list[Attempt]:
         """All attempts under a key, oldest first."""

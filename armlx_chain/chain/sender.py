@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,7 +96,8 @@ class TxSender:
 
     Args:
         confirmations: Blocks on top of the receipt's before it counts.
-        check_precondition: Answers whether recorded facts still hold; required once an intent has some.
+        check_precondition: Answers whether recorded facts still hold; required once an intent has some
+            (``armlx_chain.chain.basis.facts_hold``).
         hook: Called with ``signed``, ``broadcast`` and ``mined``; tests stop the process there.
     """
 
@@ -124,6 +126,14 @@ class TxSender:
     def address(self) -> Address:
         return self._signer.address
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the account's lock over several intents, so that no other process comes between them.
+
+        Raises:
+            JournalError: another process holds it.
+        """
+        return self._journal.exclusive()
+
     def execute(self, intent: Intent) -> Receipt:
         """Do it, or return the receipt of having done it.
 
@@ -144,12 +154,18 @@ class TxSender:
             return self._finish(attempt, fresh=True)
 
     def done(self, key: str) -> Receipt | None:
-        """The receipt of an intent that was mined successfully before."""
+        """The receipt of an intent that was mined successfully before.
+
+        Attempts given up as cancelled are looked at too: an endpoint that lagged behind may have called a
+        nonce used before it showed the receipt, and the deed must not be done again.
+        """
         for attempt in self._journal.attempts(key):
+            if attempt.state not in (State.MINED, State.CANCELLED):
+                continue
+            raw = self._rpc.receipt(attempt.tx_hash)
+            if raw is not None and int(raw["status"]) == 1:
+                return _receipt(attempt.tx_hash, raw)
             if attempt.state is State.MINED:
-                raw = self._rpc.receipt(attempt.tx_hash)
-                if raw is not None:
-                    return _receipt(attempt.tx_hash, raw)
                 raise TransactionPending(
                     f"The chain does not show transaction {attempt.tx_hash} any more, which it had mined.",
                     next_step="Wait for the chain to settle and run this again.",

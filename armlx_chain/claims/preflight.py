@@ -16,7 +16,7 @@ from armlx_chain.market.trade import MarketState
 from armlx_chain.protocol.model import Protocol
 from armlx_chain.protocol.orientation import Orientation, classify_orientation
 from armlx_chain.protocol.score import claimed_score
-from armlx_chain.types import Root, ScaledScore, Tokens
+from armlx_chain.types import Address, Root, ScaledScore, Tokens
 
 ACCEPTED = "reproduced"
 
@@ -55,6 +55,22 @@ def require_winnable(facts: ClaimFacts) -> None:
     found = orientation_of(facts.project, facts.protocol, facts.baseline_metric)
     if found.stop:
         raise ClaimRefused(" ".join(found.sentences), meaning="Nothing was sent.")
+
+
+def require_new(miner: Address, candidate_root: Root, facts: ClaimFacts) -> None:
+    """The same miner's same candidate must not wait on the ledger already.
+
+    Raises:
+        ClaimRefused: naming the proposal.
+    """
+    for proposal in facts.open_proposals:
+        if proposal.miner == miner and proposal.code_hash == candidate_root.digest:
+            raise ClaimRefused(
+                f"This candidate was already submitted as proposal {proposal.id}, which is still open.",
+                meaning="A second submission would lock a second stake on the same code. Nothing was sent.",
+                next_step=f"Follow it with: armlx-chain status --proposal {proposal.id}",
+                details={"proposal": int(proposal.id)},
+            )
 
 
 def require_current(run: RunFolder, facts: ClaimFacts, control_root: Root) -> None:
@@ -125,7 +141,7 @@ def require_stake(stake: int, facts: ClaimFacts) -> Tokens:
     return Tokens(stake)
 
 
-def warnings(score: int, candidate_root: Root, facts: ClaimFacts) -> list[str]:
+def warnings(score: int, facts: ClaimFacts) -> list[str]:
     """What a miner should know about the queue ahead, none of it a refusal."""
     found = []
     better = [p for p in facts.open_proposals if p.claimed_score >= score]
@@ -135,6 +151,4 @@ def warnings(score: int, candidate_root: Root, facts: ClaimFacts) -> list[str]:
         )
     if facts.open_proposals:
         found.append(f"{len(facts.open_proposals)} open proposal(s) will be judged before yours.")
-    if any(p.code_hash == candidate_root.digest for p in facts.open_proposals):
-        found.append("The same candidate root is already on the ledger.")
     return found

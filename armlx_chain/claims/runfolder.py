@@ -23,7 +23,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from armlx_chain.errors import ClaimRefused, FormatError, UsageError
+from armlx_chain.errors import ClaimRefused, FormatError, RootFormatError, UsageError
+from armlx_chain.formats.bundle import CANDIDATE_LIMITS, pack_tree
 from armlx_chain.formats.canonical import canonical_json, parse_canonical
 from armlx_chain.protocol.metric import extract_metric, metric_rule
 from armlx_chain.protocol.model import Direction, Protocol
@@ -59,6 +60,7 @@ class RunFacts:
     environment_digest: str
     run_log_sha256: str
     control_log_sha256: str
+    candidate_sha256: str
     outcome: str
     reason: str
 
@@ -98,6 +100,7 @@ def write_run_json(folder: Path, facts: RunFacts) -> None:
         "environmentDigest": facts.environment_digest,
         "runLogSha256": facts.run_log_sha256,
         "controlLogSha256": facts.control_log_sha256,
+        "candidateSha256": facts.candidate_sha256,
         "outcome": facts.outcome,
         "reason": facts.reason,
     }
@@ -106,28 +109,42 @@ def write_run_json(folder: Path, facts: RunFacts) -> None:
     temporary.replace(folder / RUN_JSON)
 
 
+def candidate_digest(files: Mapping[str, bytes]) -> str:
+    """Digest of a candidate's files as measured, before anybody's authorship is packed with them; hex."""
+    return hashlib.sha256(pack_tree(files, CANDIDATE_LIMITS)).hexdigest()
+
+
 def read_run_folder(run_log: Path, protocol: Protocol) -> RunFolder:
     """Read the folder of a run log and prove that its parts belong together.
 
     Raises:
         UsageError: there is no such log, or no control beside it (with the command that makes one).
-        ClaimRefused: a digest differs, or a log does not show the value the document states.
+        ClaimRefused: a digest differs, a log does not show the value the document states, or the run is
+            about another metric.
         MetricError: a log has no metric, or several.
         FormatError: ``run.json`` is damaged.
     """
     folder = _folder_of(run_log)
     facts = _facts(_read(folder / RUN_JSON, MAX_DOCUMENT_BYTES))
+    _require_metric(facts, protocol)
     run = _log(folder / RUN_LOG, facts.run_log_sha256)
     control = _log(folder / CONTROL_LOG, facts.control_log_sha256)
     _require_value(folder / RUN_LOG, run, protocol, facts.value)
     _require_value(folder / CONTROL_LOG, control, protocol, facts.control_value)
+    files = _candidate_files(folder / CANDIDATE)
+    if candidate_digest(files) != facts.candidate_sha256:
+        raise ClaimRefused(
+            f"{folder / CANDIDATE} is not the code that was measured: its files have changed since.",
+            meaning="A claim about other code would be refuted or expire. Nothing was sent.",
+            next_step="Run reproduce again.",
+        )
     return RunFolder(
         path=folder,
         facts=facts,
         run_log=run,
         control_log=control,
         environment=_read(folder / ENVIRONMENT, MAX_DOCUMENT_BYTES),
-        files=_candidate_files(folder / CANDIDATE),
+        files=files,
     )
 
 
@@ -177,6 +194,15 @@ def _log(path: Path, expected_sha256: str) -> bytes:
     return data
 
 
+def _require_metric(facts: RunFacts, protocol: Protocol) -> None:
+    expected = protocol.measurement.primary_metric.name
+    if facts.metric != expected:
+        raise ClaimRefused(
+            f"This run is about {facts.metric!r}, the protocol's metric is {expected}.",
+            next_step="Run reproduce again.",
+        )
+
+
 def _require_value(log: Path, data: bytes, protocol: Protocol, stated: str) -> None:
     found = extract_metric(data, metric_rule(protocol.measurement.primary_metric))
     if found.value != Decimal(stated):
@@ -220,14 +246,17 @@ def _facts(data: bytes) -> RunFacts:
             value=_decimal(document, "value"),
             control_value=_decimal(document, "controlValue"),
             hardware_class=_text(document, "hardwareClass"),
-            environment_digest=_text(document, "environmentDigest"),
+            environment_digest=str(Root.parse(_text(document, "environmentDigest"))),
             run_log_sha256=_text(document, "runLogSha256"),
             control_log_sha256=_text(document, "controlLogSha256"),
+            candidate_sha256=_text(document, "candidateSha256"),
             outcome=_text(document, "outcome"),
             reason=_text(document, "reason"),
         )
     except KeyError as error:
         raise FormatError(f"{RUN_JSON} lacks {error}.", next_step="Run reproduce again.") from error
+    except RootFormatError as error:
+        raise FormatError(f"{RUN_JSON}: {error.message}", next_step="Run reproduce again.") from error
 
 
 def _text(document: dict[str, Any], key: str) -> str:

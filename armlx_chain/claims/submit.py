@@ -4,7 +4,8 @@
 1. The claim is signed and the evidence written to the submission record (``seal``): from here on its bytes
    never change, so a resumed submission is the same submission.
 2. The missing stake is bought, the ledger allowed to take it, the proposal submitted; each step waits for the
-   one before and is carried out at most once (``carry_out``).
+   one before and is carried out at most once (``stake_and_submit``). Each is journalled with the control and
+   best that the claim is about: once those move, nothing of it is sent any more.
 3. Only when the proposal is mined are candidate, logs and evidence uploaded (``publish_artifacts``): code is
    public once uploaded, and the ledger pays whichever copy is reviewed first.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from armlx_chain.chain.basis import Basis
 from armlx_chain.chain.contracts import ProjectToken, ProposalLedger
 from armlx_chain.chain.sender import Intent, Receipt, TxSender
 from armlx_chain.claims import preflight
@@ -69,6 +71,7 @@ class SubmitPlan:
 
     Attributes:
         purchase: What has to be bought first, if anything.
+        budget: The most that may be sent for it: what the miner allowed, or else what the plan shows.
         unsigned: Claim and roots, before the signature.
     """
 
@@ -77,6 +80,7 @@ class SubmitPlan:
     score: ScaledScore
     stake: Tokens
     purchase: Purchase | None
+    budget: Wei
     unsigned: Claim
     warnings: tuple[str, ...]
 
@@ -117,19 +121,22 @@ def plan_submission(
     """
     run = packed.run
     preflight.require_winnable(facts)
+    preflight.require_new(terms.miner, packed.root, facts)
     preflight.require_current(run, facts, control_root)
     score = preflight.require_gain(run, facts, despite_verdict=terms.despite_verdict)
     stake = preflight.require_stake(terms.stake, facts)
     missing = stake - balance
     purchase = trade.plan_purchase(facts.market, missing, max_spend=terms.max_spend) if missing > 0 else None
+    needed = Wei(0) if purchase is None else purchase.payment
     return SubmitPlan(
         packed=packed,
         terms=terms,
         score=score,
         stake=stake,
         purchase=purchase,
+        budget=needed if terms.max_spend is None else terms.max_spend,
         unsigned=_claim(run, terms, packed.root, score, now),
-        warnings=tuple(preflight.warnings(score, packed.root, facts)),
+        warnings=tuple(preflight.warnings(score, facts)),
     )
 
 
@@ -197,6 +204,25 @@ def require_unsubmitted(store: SubmissionStore, identifier: str) -> None:
         )
 
 
+def require_same_terms(existing: Submission | None, terms: Terms) -> None:
+    """A submission that was begun is carried on as it was begun, or not at all.
+
+    Raises:
+        ClaimRefused: stake or reward recipient differ from the recorded ones.
+    """
+    if existing is None:
+        return
+    begun = (existing.stake, existing.reward_recipient)
+    if begun != (terms.stake, terms.reward_recipient):
+        raise ClaimRefused(
+            f"The submission of this run was begun with a stake of {existing.stake} and the reward recipient"
+            f" {existing.reward_recipient}.",
+            meaning="What was signed then does not change. Nothing was sent.",
+            next_step=f"Carry it on with --stake {existing.stake} --reward-recipient"
+            f" {existing.reward_recipient}, or run reproduce again for a submission of its own.",
+        )
+
+
 def mined_receipt(sender: TxSender, identifier: str) -> Receipt | None:
     """The receipt of this run's ``submit``, if it was mined before."""
     return sender.done(f"submit/{identifier}/submit")
@@ -216,10 +242,17 @@ def stake_and_submit(
     Raises:
         ChainError, MarketError: run it again to resume; nothing is doubled.
     """
-    base = f"submit/{submission.id}"
-    _provide_stake(plan, submission, base, sender, token, progress)
-    _allow_ledger(submission, base, sender, token, ledger, progress)
-    return _submit(submission, base, sender, ledger)
+    steps = _Steps(plan, submission, sender, ledger, token, progress)
+    # One lock over all steps: between them a second process with the same run would see the stake gone from
+    # the account, and buy it again.
+    with sender.exclusive():
+        sender.resume()
+        mined = mined_receipt(sender, submission.id)
+        if mined is not None:
+            return mined
+        steps.provide_stake()
+        steps.allow_ledger()
+        return steps.submit()
 
 
 def publish_artifacts(
@@ -255,67 +288,92 @@ def publish_artifacts(
     return Submitted(proposal_id, receipt, submission.candidate_root, submission.evidence_root)
 
 
-def _provide_stake(
-    plan: SubmitPlan,
-    submission: Submission,
-    base: str,
-    sender: TxSender,
-    token: ProjectToken,
-    progress: Progress,
-) -> None:
-    sender.resume()
-    for number in range(1, MAX_PURCHASES + 1):
-        missing = submission.stake - token.balance_of(sender.address)
-        if missing <= 0:
+class _Steps:
+    """The transactions of one submission, all on the same basis."""
+
+    def __init__(
+        self,
+        plan: SubmitPlan,
+        submission: Submission,
+        sender: TxSender,
+        ledger: ProposalLedger,
+        token: ProjectToken,
+        progress: Progress,
+    ) -> None:
+        self._plan = plan
+        self._submission = submission
+        self._claim = Evidence.parse(submission.evidence).claim
+        self._sender = sender
+        self._ledger = ledger
+        self._token = token
+        self._progress = progress
+        basis = Basis(self._claim.project_id, self._claim.control_root.digest, self._claim.current_best)
+        self._facts = basis.facts()
+
+    def provide_stake(self) -> None:
+        """Buy what the account lacks, with all purchases of this submission within the budget."""
+        budget = int(self._plan.budget)
+        for number in range(1, MAX_PURCHASES + 1):
+            key = self._key(f"buy/{number}")
+            earlier = self._sender.done(key)
+            if earlier is not None:
+                if self._plan.terms.max_spend is not None:
+                    budget -= int(self._token.event(earlier, "Bought")["ethSpent"])
+                continue
+            missing = self._missing()
+            if missing <= 0:
+                return
+            market = trade.read_market(self._token, self._claim.project_id)
+            purchase = trade.plan_purchase(market, missing, max_spend=Wei(max(budget, 0)))
+            _, bought, spent = trade.buy(self._sender, self._token, purchase, key=key, facts=self._facts)
+            budget -= spent
+            self._progress(f"bought {bought} {market.symbol} for {spent} wei")
+        if self._missing() > 0:
+            raise MarketError(
+                f"The stake of {self._submission.stake} tokens could not be bought in {MAX_PURCHASES}"
+                " purchases.",
+                next_step="Others are trading: buy the rest with armlx-chain buy, then run this again.",
+            )
+
+    def _missing(self) -> int:
+        return self._submission.stake - self._token.balance_of(self._sender.address)
+
+    def allow_ledger(self) -> None:
+        """Allow exactly the stake, where the present allowance does not cover it."""
+        stake = self._submission.stake
+        if self._token.allowance(self._sender.address, self._ledger.address) >= stake:
             return
-        market = trade.read_market(token, plan.packed.run.facts.project_id)
-        purchase = trade.plan_purchase(market, missing, max_spend=plan.terms.max_spend)
-        _, bought, spent = trade.buy(sender, token, purchase, key=f"{base}/buy/{number}")
-        progress(f"bought {bought} {market.symbol} for {spent} wei")
-    if token.balance_of(sender.address) < submission.stake:
-        raise MarketError(
-            f"The stake of {submission.stake} tokens could not be bought in {MAX_PURCHASES} purchases.",
-            next_step="Others are trading; run the same command again.",
+        self._sender.execute(
+            Intent(
+                key=self._key("approve"),
+                to=self._token.address,
+                data=self._token.encode("approve", self._ledger.address, stake),
+                what=f"allowing the ledger to take {stake} tokens",
+                precondition=self._facts,
+            )
+        )
+        self._progress(f"the ledger may take {stake} tokens as stake")
+
+    def submit(self) -> Receipt:
+        """Put the proposal on the ledger."""
+        submission = self._submission
+        return self._sender.execute(
+            Intent(
+                key=self._key("submit"),
+                to=self._ledger.address,
+                data=self._ledger.encode(
+                    "submit",
+                    int(self._claim.project_id),
+                    submission.candidate_root.digest,
+                    submission.evidence_root.digest,
+                    int(self._claim.claimed_score),
+                    submission.stake,
+                    submission.reward_recipient,
+                ),
+                what="submitting the proposal",
+                precondition=self._facts,
+            )
         )
 
-
-def _allow_ledger(
-    submission: Submission,
-    base: str,
-    sender: TxSender,
-    token: ProjectToken,
-    ledger: ProposalLedger,
-    progress: Progress,
-) -> None:
-    """Allow exactly the stake, where the present allowance does not cover it."""
-    if token.allowance(sender.address, ledger.address) >= submission.stake:
-        return
-    sender.execute(
-        Intent(
-            key=f"{base}/approve",
-            to=token.address,
-            data=token.encode("approve", ledger.address, submission.stake),
-            what=f"allowing the ledger to take {submission.stake} tokens",
-        )
-    )
-    progress(f"the ledger may take {submission.stake} tokens as stake")
-
-
-def _submit(submission: Submission, base: str, sender: TxSender, ledger: ProposalLedger) -> Receipt:
-    claim = Evidence.parse(submission.evidence).claim
-    return sender.execute(
-        Intent(
-            key=f"{base}/submit",
-            to=ledger.address,
-            data=ledger.encode(
-                "submit",
-                int(claim.project_id),
-                submission.candidate_root.digest,
-                submission.evidence_root.digest,
-                int(claim.claimed_score),
-                submission.stake,
-                submission.reward_recipient,
-            ),
-            what="submitting the proposal",
-        )
-    )
+    def _key(self, step: str) -> str:
+        return f"submit/{self._submission.id}/{step}"

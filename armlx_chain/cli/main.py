@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,8 +12,8 @@ from importlib import import_module
 import click
 
 from armlx_chain import __version__
-from armlx_chain.cli.output import show_error
-from armlx_chain.errors import EXIT_INTERRUPTED, ArmlxError
+from armlx_chain.cli.output import show_error, show_json_error
+from armlx_chain.errors import EXIT_ERROR, EXIT_INTERRUPTED, ArmlxError, UsageError
 
 _COMMANDS = {
     "fetch": "armlx_chain.cli.fetch:fetch",
@@ -72,20 +73,23 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
     as_json = "--json" in arguments or os.environ.get("ARMLX_JSON", "") not in ("", "0")
     try:
         result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Stopped; nothing further was done.", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        stopped = ArmlxError("Stopped; nothing further was done.")
+        show_error(stopped, as_json=as_json, exit_code=EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
+        if as_json:
+            show_json_error(UsageError(error.format_message()), error.exit_code)
         error.show()
         return error.exit_code
     except ArmlxError as error:
         show_error(error, as_json=as_json)
         return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
-        return 1
+        return EXIT_ERROR
+    except (OSError, sqlite3.Error) as error:
+        show_error(ArmlxError(f"A file or database on this machine fails: {error}."), as_json=as_json)
+        return EXIT_ERROR
     return result if isinstance(result, int) else 0
 
 

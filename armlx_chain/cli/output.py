@@ -28,23 +28,28 @@ def emit(data: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
             click.echo(line)
 
 
-def show_error(error: ArmlxError, *, as_json: bool) -> None:
+def show_error(error: ArmlxError, *, as_json: bool, exit_code: int | None = None) -> None:
     """What happened, what it means, what to do next; as JSON on stdout where that was asked for."""
     if as_json:
-        document = {
-            "ok": False,
-            "error": {
-                "code": error.code,
-                "message": error.message,
-                "meaning": error.meaning,
-                "next": error.next_step,
-                "details": error.details,
-            },
-            "exit_code": error.exit_code,
-        }
-        click.echo(json.dumps(document, default=_plain, indent=2))
+        show_json_error(error, error.exit_code if exit_code is None else exit_code)
     for index, sentence in enumerate(error.sentences()):
         say(("error: " if index == 0 else "       ") + sentence)
+
+
+def show_json_error(error: ArmlxError, exit_code: int) -> None:
+    """One JSON object on stdout: the failure that ends a command."""
+    document = {
+        "ok": False,
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "meaning": error.meaning,
+            "next": error.next_step,
+            "details": error.details,
+        },
+        "exit_code": exit_code,
+    }
+    click.echo(json.dumps(document, default=_plain, indent=2))
 
 
 def table(rows: Sequence[tuple[str, object]]) -> list[str]:

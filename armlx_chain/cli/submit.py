@@ -10,7 +10,7 @@ import click
 
 from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options, spending_options
 from armlx_chain.cli.output import coin, confirm, emit, say
-from armlx_chain.errors import ClaimRefused, UsageError
+from armlx_chain.errors import ClaimRefused, FormatError, UsageError
 from armlx_chain.types import Address, Wei
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ def submit(
       armlx-chain submit --run run.log --stake 5 --account me --reward-recipient 0x… --dry-run
     """
     from armlx_chain.claims.runfolder import peek_facts, read_run_folder
-    from armlx_chain.claims.submit import Terms, mined_receipt, pack_run, require_unsubmitted
+    from armlx_chain.claims.submit import (
+        Terms,
+        mined_receipt,
+        pack_run,
+        require_same_terms,
+        require_unsubmitted,
+    )
     from armlx_chain.cli import wiring
 
     stated = peek_facts(run_log)
@@ -89,15 +95,42 @@ def submit(
         max_spend=None if max_spend is None else Wei(max_spend),
         despite_verdict=despite_verdict,
     )
-    sender.resume()
+    if not dry_run:
+        sender.resume()
     receipt, existing = mined_receipt(sender, packed.id), store.find(packed.id)
-    if receipt is not None and existing is not None:
-        say("This run is on the ledger already; its uploads are resumed.")
-        return _publish(app, packed, existing, receipt, sender, store)
+    if receipt is not None:
+        return _go_on(app, packed, existing, receipt, sender, store, dry_run=dry_run)
+    require_same_terms(existing, terms)
     planned = _plan(app, packed, terms, facts, token)
     if not _agreed(app, planned, facts, yes=yes, dry_run=dry_run):
         return 0
     return _carry_out(app, planned, signer, sender, token, store)
+
+
+def _go_on(
+    app: App,
+    packed: Packed,
+    existing: Submission | None,
+    receipt: Receipt,
+    sender: TxSender,
+    store: SubmissionStore,
+    *,
+    dry_run: bool,
+) -> int:
+    """The proposal is on the ledger; what is left is to upload its artifacts."""
+    if existing is None:
+        raise FormatError(
+            f"This run was submitted in transaction {receipt.tx_hash}, but its record is gone from"
+            f" {app.home}.",
+            meaning="Its evidence cannot be made again: the ledger holds the root of the one signed then.",
+            next_step="Restore the home folder from a backup and run this again.",
+        )
+    say("This run is on the ledger already; its uploads are resumed.")
+    if dry_run:
+        say("Dry run: nothing was sent.")
+        emit({"dry_run": True, "tx_hash": receipt.tx_hash}, [], as_json=app.as_json)
+        return 0
+    return _publish(app, packed, existing, receipt, sender, store)
 
 
 def _require_same_ledger(app: App, chain_id: int, ledger: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from armlx_chain.chain.basis import facts_hold
 from armlx_chain.chain.contracts import (
     Project,
     ProjectRegistry,
@@ -59,12 +60,28 @@ def load_signer(
 
 
 def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) -> TxSender:
-    """A sender whose journal belongs to this chain (by id and genesis hash) and account."""
-    chain = f"{settings.network.chain_id}:{rpc.genesis_hash.hex()}"
-    journal = Journal(settings.journal_path, chain=chain, account=signer.address)
+    """A sender whose journal belongs to this chain (by id and genesis hash) and account.
+
+    It can check the preconditions of every command's transactions: whichever command runs next finishes
+    what an earlier one left.
+    """
+    network = settings.network
+    journal = Journal(settings.journal_path, chain=chain_key(settings, rpc), account=signer.address)
+    registry = ProjectRegistry(rpc, network.project_registry)
+    ledger = ProposalLedger(rpc, network.proposal_ledger)
     return TxSender(
-        rpc=rpc, signer=signer, journal=journal, confirmations=settings.network.confirmations, **options
+        rpc=rpc,
+        signer=signer,
+        journal=journal,
+        confirmations=network.confirmations,
+        check_precondition=lambda facts: facts_hold(registry, ledger, facts),
+        **options,
     )
+
+
+def chain_key(settings: Settings, rpc: Rpc) -> str:
+    """How journal and findings name a chain: by id and genesis hash."""
+    return f"{settings.network.chain_id}:{rpc.genesis_hash.hex()}"
 
 
 def make_publisher(settings: Settings, sender: TxSender) -> ZeroGPublisher:

@@ -7,6 +7,7 @@ a purchase sends the exact cost, plus at most the tolerated upward move of the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from armlx_chain.chain.contracts import ProjectToken
 from armlx_chain.chain.sender import Intent, Receipt, TxSender
@@ -124,9 +125,21 @@ def plan_sale(market: MarketState, count: int, *, min_proceeds: Wei | None = Non
 
 
 def buy(
-    sender: TxSender, token: ProjectToken, purchase: Purchase, *, key: str
+    sender: TxSender,
+    token: ProjectToken,
+    purchase: Purchase,
+    *,
+    key: str,
+    facts: dict[str, Any] | None = None,
 ) -> tuple[Receipt, Tokens, Wei]:
-    """Carry out a purchase; returns the receipt, and tokens received and wei spent as the event says."""
+    """Carry out a purchase.
+
+    Args:
+        facts: What the purchase is made for; once it no longer holds, nothing is sent.
+
+    Returns:
+        The receipt, and tokens received and wei spent as the event says.
+    """
     receipt = sender.execute(
         Intent(
             key=key,
@@ -134,6 +147,7 @@ def buy(
             data=token.encode("buy"),
             value=purchase.payment,
             what=f"buying {purchase.count} tokens",
+            precondition=facts,
         )
     )
     bought = token.event(receipt, "Bought")

@@ -17,9 +17,9 @@ from armlx_chain.cli.output import emit, say
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project, Proposal
-    from armlx_chain.chain.sender import TxSender
     from armlx_chain.signing.signer import Signer
-    from verifier.daemon.once import Contracts, Result, Validator
+    from verifier.daemon.once import Contracts, Validator
+    from verifier.daemon.results import Result
     from verifier.judging import Prepared
     from verifier.model import Noise
 
@@ -83,30 +83,45 @@ def build_validator(
     from armlx_chain.cli import wiring
     from armlx_chain.cli.reproduce import show_progress
     from armlx_chain.signing.guard import SingleSignGuard
+    from verifier.daemon.finish import Finisher
     from verifier.daemon.once import Timing, Validator
-    from verifier.daemon.settle import Settler, basis_holds
+    from verifier.daemon.settle import Settler
     from verifier.daemon.store import FindingStore
 
     wiring.check_wiring(app)
     contracts = _contracts(app, signer)
     settings, network = app.settings, app.settings.network
-    sender: TxSender = app.sender(
-        signer, check_precondition=lambda facts: basis_holds(contracts.registry, facts)
+    sender = app.sender(signer)
+    settler = Settler(sender=sender, ledger=contracts.ledger)
+    store = FindingStore(
+        settings.home / "findings.sqlite",
+        chain=wiring.chain_key(settings, app.rpc),
+        ledger=network.proposal_ledger,
+        account=signer.address,
     )
-    chain = f"{network.chain_id}:{app.rpc.genesis_hash.hex()}"
+
+    def folder_of(proposal_id: int) -> Path:
+        return settings.home / "reports" / network.proposal_ledger / str(proposal_id)
+
     return Validator(
         contracts=contracts,
         storage=app.storage,
-        publisher=wiring.make_publisher(settings, sender),
-        settler=Settler(sender=sender, ledger=contracts.ledger, registry=contracts.registry),
-        signer=signer,
-        guard=SingleSignGuard(settings.guard_path),
-        store=FindingStore(settings.home / "findings.sqlite", chain=chain, ledger=network.proposal_ledger),
+        settler=settler,
+        finisher=Finisher(
+            registry=contracts.registry,
+            settler=settler,
+            signer=signer,
+            guard=SingleSignGuard(settings.guard_path),
+            store=store,
+            publisher=wiring.make_publisher(settings, sender),
+            consent=_consent(auto_reject),
+            folder_of=folder_of,
+        ),
+        store=store,
         timing=Timing(network.seed_delay_blocks, network.confirmations),
-        reports=settings.home / "reports",
+        folder_of=folder_of,
         prepare=_preparer(app, python),
         noise=_noise_source(app, calibrate),
-        consent=_consent(auto_reject),
         say=say,
         progress=show_progress,
     )

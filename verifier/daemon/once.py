@@ -2,17 +2,20 @@
 
 For each proposal, in order of id:
 
-0. what was decided earlier is carried on from where it stopped, never decided again;
-1. project and papers are fetched and proven; what is missing is not there yet, and later proposals of the
-   project wait behind it;
-2. cheap checks: time left, room in the pool, a claim above the best;
+0. what was decided earlier is carried on from where it stopped, never decided again; transactions that an
+   earlier process signed are finished first;
+1. cheap checks: time left, room in the pool, a claim above the best, nobody else reviewing it;
+2. project and papers are fetched and proven; what is missing is not there yet, and later proposals of the
+   project wait behind it; a project that nobody can win is left alone;
 3. the seed is read from its block;
 4. control and candidate are judged;
 5. the verdict is stored with the attestation it would sign; only ``reproduced`` and ``refuted`` go further:
    the latter with a person's consent;
-6. guard, signature, publication of report and attestation, claim, settlement.
+6. guard, signature, publication of report and attestation, claim, settlement (``finish``).
 
-``VerifierFault`` anywhere ends in "undecided": nothing is sent, others may try.
+``VerifierFault`` anywhere ends in "undecided": nothing is sent, others may try. No proposal or project,
+however malformed, stops the pass for the others. One process of an account at a time: the account's lock is
+held throughout.
 """
 
 from __future__ import annotations
@@ -21,37 +24,36 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
+from armlx_chain.chain.basis import Standing
 from armlx_chain.chain.contracts import (
     Project,
     ProjectRegistry,
     ProjectToken,
     Proposal,
     ProposalLedger,
-    Status,
     VerifierRegistry,
 )
+from armlx_chain.claims.preflight import orientation_of
 from armlx_chain.errors import (
+    ArmlxError,
     ContentMismatch,
-    PreconditionFailed,
+    ContractRevert,
+    FormatError,
+    ProtocolError,
     StorageError,
     VerifierFault,
 )
-from armlx_chain.formats.attestation import Attestation
 from armlx_chain.formats.typed import Domain
-from armlx_chain.signing.eip712 import sign_attestation
-from armlx_chain.signing.guard import SingleSignGuard
-from armlx_chain.signing.signer import Signer
-from armlx_chain.storage.interface import Publisher, Storage
-from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import ProjectId, ProposalId, Root, ScaledScore
+from armlx_chain.storage.interface import Storage
+from armlx_chain.types import ProjectId, ProposalId
 from verifier.daemon.attest import draft_attestation
 from verifier.daemon.dossier import Dossier, EvidenceRefused, read_dossier
+from verifier.daemon.finish import Finisher
+from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.seed import Seed, read_seed
-from verifier.daemon.settle import Basis, Settler, basis_holds
+from verifier.daemon.settle import Settler
 from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
 from verifier.judging import Prepared
 from verifier.model import Noise, Outcome, Reason, Verdict
@@ -67,32 +69,6 @@ ARTIFACT_GRACE_SECONDS = 3600
 who never uploads would stop the project for a week."""
 RUN_MARGIN_SECONDS = 3600
 """Do not start on a proposal whose week ends sooner than this: anybody may expire it then."""
-
-
-class Step(StrEnum):
-    """What a pass did with a proposal."""
-
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    LEFT = "left"
-    """Judged; nothing is sent."""
-    WAITING = "waiting"
-    """Not judgeable yet, or a rejection waits for consent."""
-    SUPERSEDED = "superseded"
-    KNOWN = "known"
-    """Was finished in an earlier pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One proposal's part of a pass, for a person and for ``--json``."""
-
-    proposal_id: ProposalId
-    step: Step
-    sentence: str
-    outcome: str | None = None
-    reason: str | None = None
-    report_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +92,10 @@ class Validator:
     """One verifier account's pass over a ledger.
 
     Args:
+        finisher: Carries recorded verdicts to their end on the ledger.
+        folder_of: The report folder of a proposal.
         prepare: Makes a project ready on this machine; called anew once its best has moved.
         noise: The calibration of a prepared project.
-        consent: Asked before a rejection is sent: a person, or the operator's standing order.
     """
 
     def __init__(
@@ -126,32 +103,26 @@ class Validator:
         *,
         contracts: Contracts,
         storage: Storage,
-        publisher: Publisher,
         settler: Settler,
-        signer: Signer,
-        guard: SingleSignGuard,
+        finisher: Finisher,
         store: FindingStore,
         timing: Timing,
-        reports: Path,
+        folder_of: Callable[[int], Path],
         prepare: Callable[[Project], Prepared],
         noise: Callable[[Prepared], Noise],
-        consent: Callable[[Proposal, str], bool],
         say: Callable[[str], None],
         progress: ProgressCallback,
     ) -> None:
         self._contracts = contracts
         self._rpc = contracts.ledger.rpc
         self._storage = storage
-        self._publisher = publisher
         self._settler = settler
-        self._signer = signer
-        self._guard = guard
+        self._finisher = finisher
         self._store = store
         self._timing = timing
-        self._reports = reports
+        self._folder = folder_of
         self._prepare = prepare
         self._noise = noise
-        self._consent = consent
         self._say = say
         self._progress = progress
         self._prepared: dict[tuple[ProjectId, bytes, int], Prepared] = {}
@@ -160,8 +131,14 @@ class Validator:
         """Bring every open proposal as far as it can be brought now.
 
         Raises:
+            JournalError: another validator of this account is running.
             ChainError, SigningError: the pass stops; the next one carries on.
         """
+        with self._settler.exclusive():
+            self._settler.resume()
+            return self._pass()
+
+    def _pass(self) -> list[Result]:
         ledger = self._contracts.ledger
         results: list[Result] = []
         blocked: set[ProjectId] = set()
@@ -184,22 +161,26 @@ class Validator:
         return self._rpc.block("latest").timestamp < proposal.submitted_at + ARTIFACT_GRACE_SECONDS
 
     def _ours(self, proposal: Proposal) -> bool:
-        """Open, or settled by us without our having noted it."""
+        """Open, or with a verdict of ours whose end on the ledger is not noted yet."""
         finding = self._store.find(proposal.id)
-        return proposal.is_open or (finding is not None and finding.state not in FINAL)
+        return proposal.is_open or (
+            finding is not None and finding.draft is not None and finding.state not in FINAL
+        )
 
     def _consider(self, proposal: Proposal) -> Result:
         finding = self._store.find(proposal.id)
         if finding is not None and finding.state in FINAL:
             return self._result(finding, Step.KNOWN, f"was {finding.state.value} in an earlier pass")
-        if finding is not None and finding.draft is not None:
-            return self._carry_on(proposal, finding)
         try:
+            if finding is not None and finding.draft is not None:
+                return self._finisher.carry_on(proposal, finding)
             return self._judge(proposal)
         except ContentMismatch as error:
             return Result(proposal.id, Step.WAITING, f"no honest copy was found: {error.message}")
         except StorageError as error:
             return Result(proposal.id, Step.WAITING, f"not there yet: {error.message}")
+        except ContractRevert as error:
+            return Result(proposal.id, Step.WAITING, f"the ledger refuses it now: {error.message}")
         except VerifierFault as fault:
             return self._undecided(proposal, without_runs(Reason.VERIFIER_FAULT, " ".join(fault.sentences())))
 
@@ -210,7 +191,13 @@ class Validator:
         hopeless = self._hopeless(proposal, project)
         if hopeless is not None:
             return Result(proposal.id, Step.LEFT, hopeless)
-        prepared = self._ready(project)
+        try:
+            prepared = self._ready(project)
+            unwinnable = _unwinnable(project, prepared)
+        except (ProtocolError, FormatError) as error:
+            return self._undecided(proposal, without_runs(Reason.CONTROL_UNAVAILABLE, _unreadable(error)))
+        if unwinnable is not None:
+            return Result(proposal.id, Step.LEFT, unwinnable)
         domain = Domain(self._rpc.expected_chain_id, self._contracts.ledger.address)
         try:
             dossier = read_dossier(proposal, prepared.materials.protocol, domain, self._storage)
@@ -239,7 +226,7 @@ class Validator:
         token = ProjectToken(self._rpc, project.token)
         if proposal.stake > token.pool_cap() - token.pool_minted():
             return "the miner pool has no room for its reward, so it cannot be approved"
-        if proposal.status is Status.REVIEWING and proposal.reviewer != self._settler.account:
+        if self._settler.standing(proposal) is Standing.HELD:
             return f"{proposal.reviewer} is reviewing it"
         return None
 
@@ -264,9 +251,6 @@ class Validator:
             run_folder=self._folder(proposal.id) / "sessions",
             progress=self._progress,
         )
-
-    def _folder(self, proposal_id: ProposalId) -> Path:
-        return self._reports / self._contracts.ledger.address / str(proposal_id)
 
     def _write_report(self, proposal: Proposal, verdict: Verdict) -> None:
         folder = self._folder(proposal.id)
@@ -306,80 +290,18 @@ class Validator:
             {"attestation": draft.attestation.encode().decode(), "report": draft.report.decode()}
         ).encode()
         finding = self._store.judged(proposal.id, FindingState.JUDGED, to_tree(verdict), packed)
-        return self._carry_on(proposal, finding)
-
-    def _carry_on(self, proposal: Proposal, finding: Finding) -> Result:
-        """From a stored draft to a settled proposal; every step is safe to repeat."""
-        papers: dict[str, Any] = json.loads(finding.draft or b"{}")
-        attestation = Attestation.parse(papers["attestation"].encode())
-        basis = _basis(proposal, attestation)
-        try:
-            return self._settle(proposal, finding, attestation, papers["report"].encode(), basis)
-        except PreconditionFailed as error:
-            return self._superseded(proposal, finding, error)
-
-    def _superseded(self, proposal: Proposal, finding: Finding, error: PreconditionFailed) -> Result:
-        """What the verdict rests on has moved. Unsigned, it is judged anew; signed, it is final."""
-        current = self._store.find(proposal.id)
-        if current is not None and current.attestation is not None:
-            self._store.move(proposal.id, FindingState.SUPERSEDED)
-        else:
-            self._store.judged(proposal.id, FindingState.JUDGED, finding.report)
-        return self._result(finding, Step.SUPERSEDED, error.message)
-
-    def _settle(
-        self,
-        proposal: Proposal,
-        finding: Finding,
-        attestation: Attestation,
-        report: bytes,
-        basis: Basis | None,
-    ) -> Result:
-        if finding.attestation is None:
-            if basis is not None:
-                self._require_unmoved(proposal, basis)
-            elif not self._consent(proposal, str(finding.report["explanation"])):
-                return self._result(
-                    finding, Step.WAITING, "refuted; the rejection waits for a person's consent"
-                )
-        signed = finding.attestation or sign_attestation(self._signer, self._guard, attestation).encode()
-        metrics = root_of(signed)
-        self._store.signed(proposal.id, signed, str(metrics))
-        if not self._settler.was_settled(proposal, metrics):
-            self._publish(proposal, report, signed)
-            self._settler.claim(proposal, basis)
-            if basis is None:
-                self._settler.reject(proposal, metrics)
-            else:
-                score = attestation.verified_score
-                self._settler.approve(proposal, ScaledScore(int(score or 0)), metrics, basis)
-        self._store.move(proposal.id, FindingState.SETTLED)
-        step = Step.REJECTED if basis is None else Step.APPROVED
-        return self._result(finding, step, str(finding.report["explanation"]))
-
-    def _require_unmoved(self, proposal: Proposal, basis: Basis) -> None:
-        if not basis_holds(self._contracts.registry, basis.as_precondition(proposal.id)):
-            raise PreconditionFailed("The project's best moved while the proposal was judged.")
-
-    def _publish(self, proposal: Proposal, report: bytes, signed: bytes) -> None:
-        self._publisher.publish(report, label=f"report of proposal {proposal.id}")
-        self._publisher.publish(signed, label=f"attestation of proposal {proposal.id}")
-        self._store.move(proposal.id, FindingState.PUBLISHED)
+        return self._finisher.carry_on(proposal, finding)
 
     def _result(self, finding: Finding, step: Step, sentence: str) -> Result:
-        return Result(
-            ProposalId(finding.proposal_id),
-            step,
-            sentence,
-            outcome=str(finding.report["outcome"]),
-            reason=str(finding.report["reason"]),
-            report_folder=self._folder(ProposalId(finding.proposal_id)),
-        )
+        return result_of(finding, step, sentence, self._folder(ProposalId(finding.proposal_id)))
 
 
-def _basis(proposal: Proposal, attestation: Attestation) -> Basis | None:
-    """What an approval rests on; ``None`` for a rejection, which rests on evidence of fault alone."""
-    if attestation.outcome != Outcome.REPRODUCED.value:
-        return None
-    root: Root = attestation.control_root
-    return Basis(proposal.project_id, root.digest, attestation.current_best)
+def _unwinnable(project: Project, prepared: Prepared) -> str | None:
+    """Why no improvement of this project should be approved (contracts specification, section 10)."""
+    materials = prepared.materials
+    found = orientation_of(project, materials.protocol, materials.baseline_metric)
+    return " ".join(found.sentences) if found.stop else None
+
+
+def _unreadable(error: ArmlxError) -> str:
+    return f"What the project's record names cannot be read: {error.message}"

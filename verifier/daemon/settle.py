@@ -1,81 +1,78 @@
 """Settling a verdict on the ledger: claim the review, then approve or reject, each exactly once.
 
 - A lease cannot be handed back for 24 hours, so nothing is claimed before the verdict is published.
-- An ``approve`` names the control root and C it was decided against; both are read again before every send,
-  and if either moved nothing is sent and the verdict is superseded.
+- An ``approve`` names the control root and C it was decided against, and every step where the review must
+  stand; both are read again before every send, and if either moved nothing is sent.
 - A ``reject`` names the proposal's state only: evidence of fault does not depend on who is best.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Any
 
-from armlx_chain.chain.contracts import ProjectRegistry, Proposal, ProposalLedger, Status
+from armlx_chain.chain.basis import Basis, Standing, review_facts, standing
+from armlx_chain.chain.contracts import Proposal, ProposalLedger, Status
 from armlx_chain.chain.sender import Intent, Receipt, TxSender
 from armlx_chain.errors import PreconditionFailed
-from armlx_chain.types import Address, ProjectId, ProposalId, Root, ScaledScore
-
-LOCK_MARGIN_SECONDS = 600
-"""Never settle in the last minutes of a lease: a late block would revert."""
-
-
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What an approval was decided against."""
-
-    project_id: ProjectId
-    control_digest: bytes
-    best_score: ScaledScore
-
-    def as_precondition(self, proposal_id: ProposalId) -> dict[str, Any]:
-        return {
-            "kind": "approve",
-            "proposal": int(proposal_id),
-            "project": int(self.project_id),
-            "control": self.control_digest.hex(),
-            "best": int(self.best_score),
-        }
-
-
-def basis_holds(registry: ProjectRegistry, precondition: dict[str, Any]) -> bool:
-    """Whether control and best are still what an approval was decided against."""
-    project = registry.find_project(int(precondition["project"]))
-    if project is None:
-        return False
-    control = project.best_code_hash if project.has_accepted else project.repo_snapshot_hash
-    return (control.hex(), int(project.best_score)) == (precondition["control"], precondition["best"])
+from armlx_chain.types import Address, Root, ScaledScore
 
 
 class Settler:
     """Settles for one verifier account.
 
     Args:
-        sender: Its ``check_precondition`` must be ``basis_holds`` over the same registry.
+        sender: Its ``check_precondition`` must be ``facts_hold`` over the same ledger.
     """
 
-    def __init__(self, *, sender: TxSender, ledger: ProposalLedger, registry: ProjectRegistry) -> None:
+    def __init__(self, *, sender: TxSender, ledger: ProposalLedger) -> None:
         self._sender = sender
         self._ledger = ledger
-        self._registry = registry
 
     @property
     def account(self) -> Address:
         return self._sender.address
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the account's lock: one validator at a time.
+
+        Raises:
+            JournalError: another process holds it.
+        """
+        return self._sender.exclusive()
+
+    def resume(self) -> None:
+        """Finish what an earlier process signed; what no longer stands is cancelled.
+
+        Raises:
+            ChainError: it cannot be finished now.
+        """
+        self._sender.resume()
+
+    def standing(self, proposal: Proposal) -> Standing:
+        """Where the review stands now.
+
+        Raises:
+            PreconditionFailed: the proposal is not on the ledger any more.
+        """
+        return standing(self._fresh(proposal), self.account, self._ledger.rpc.block("latest").timestamp)
+
     def claim(self, proposal: Proposal, basis: Basis | None) -> None:
-        """Take the review, unless it is ours already.
+        """Take the review, unless it is ours already; a lease of ours that ran out is handed back first.
 
         Raises:
             PreconditionFailed: another verifier holds it, it is settled, or the basis moved.
             ContractRevert, TransactionPending, InsufficientFunds.
         """
         current = self._fresh(proposal)
-        if current.status is Status.REVIEWING and current.reviewer == self.account:
+        now = self.standing(proposal)
+        if now is Standing.OURS:
             return
-        if current.status is not Status.SUBMITTED:
+        if now is Standing.LAPSED:
+            self._release(current)
+        elif now is not Standing.FREE:
             raise PreconditionFailed(
-                f"Proposal {proposal.id} is {current.status.name.lower()} by now; somebody else has it.",
+                f"Proposal {proposal.id} is {current.status.name.lower()} by now ({now.value}).",
                 meaning="Nothing was sent.",
             )
         self._sender.execute(
@@ -84,7 +81,18 @@ class Settler:
                 to=self._ledger.address,
                 data=self._ledger.encode("claimReview", int(proposal.id)),
                 what=f"claiming the review of proposal {proposal.id}",
-                precondition=None if basis is None else basis.as_precondition(proposal.id),
+                precondition=self._facts(proposal, Standing.FREE, basis),
+            )
+        )
+
+    def _release(self, proposal: Proposal) -> None:
+        self._sender.execute(
+            Intent(
+                key=f"release/{self._ledger.address}/{proposal.id}/{proposal.review_lock_until}",
+                to=self._ledger.address,
+                data=self._ledger.encode("releaseReview", int(proposal.id)),
+                what=f"releasing the review of proposal {proposal.id}, whose lease ran out",
+                precondition=self._facts(proposal, Standing.LAPSED, None),
             )
         )
 
@@ -101,14 +109,13 @@ class Settler:
         Raises:
             PreconditionFailed: control or best moved, or the lease is nearly over.
         """
-        self._require_lease(proposal)
         return self._sender.execute(
             Intent(
                 key=f"approve/{self._ledger.address}/{proposal.id}/{metrics}",
                 to=self._ledger.address,
                 data=self._ledger.encode("approve", int(proposal.id), int(verified), metrics.digest),
                 what=f"approving proposal {proposal.id}",
-                precondition=basis.as_precondition(proposal.id),
+                precondition=self._facts(proposal, Standing.OURS, basis),
             )
         )
 
@@ -118,13 +125,13 @@ class Settler:
         Raises:
             PreconditionFailed: the lease is nearly over.
         """
-        self._require_lease(proposal)
         return self._sender.execute(
             Intent(
                 key=f"reject/{self._ledger.address}/{proposal.id}/{metrics}",
                 to=self._ledger.address,
                 data=self._ledger.encode("reject", int(proposal.id), metrics.digest),
                 what=f"rejecting proposal {proposal.id}",
+                precondition=self._facts(proposal, Standing.OURS, None),
             )
         )
 
@@ -134,18 +141,12 @@ class Settler:
         done = current.status in (Status.APPROVED, Status.REJECTED)
         return done and current.reviewer == self.account and current.metrics_hash == metrics.digest
 
+    def _facts(self, proposal: Proposal, expected: Standing, basis: Basis | None) -> dict[str, Any]:
+        review = review_facts(proposal.id, self.account, expected)
+        return review if basis is None else {**review, **basis.facts()}
+
     def _fresh(self, proposal: Proposal) -> Proposal:
         current = self._ledger.find_proposal(proposal.id)
         if current is None:
             raise PreconditionFailed(f"Proposal {proposal.id} is not on the ledger any more.")
         return current
-
-    def _require_lease(self, proposal: Proposal) -> None:
-        current = self._fresh(proposal)
-        now = self._ledger.rpc.block("latest").timestamp
-        ours = current.status is Status.REVIEWING and current.reviewer == self.account
-        if ours and now >= current.review_lock_until - LOCK_MARGIN_SECONDS:
-            raise PreconditionFailed(
-                f"The lease of proposal {proposal.id} ends too soon to settle safely.",
-                next_step="Release it after its lock and run the validator again.",
-            )

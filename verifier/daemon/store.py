@@ -7,7 +7,8 @@ States, in order::
       ├─ closed          unimproved, undecided: nothing is sent
       └─ signed ── published ── settled
 
-Rows belong to a chain by id and genesis hash, and to a ledger.
+Rows belong to a chain by id and genesis hash, to a ledger, and to a verifier account: what one key decided
+and signed is nothing that another key may carry on.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS finding (
     chain TEXT NOT NULL,
     ledger TEXT NOT NULL,
+    account TEXT NOT NULL,
     proposal INTEGER NOT NULL,
     state TEXT NOT NULL,
     report TEXT NOT NULL,
     draft BLOB,
     attestation BLOB,
     metrics_root TEXT,
-    PRIMARY KEY (chain, ledger, proposal)
+    PRIMARY KEY (chain, ledger, account, proposal)
 );
 """
 
@@ -67,11 +69,11 @@ class Finding:
 
 
 class FindingStore:
-    """The findings of one validator on one ledger."""
+    """The findings of one verifier account on one ledger."""
 
-    def __init__(self, path: Path, *, chain: str, ledger: str) -> None:
+    def __init__(self, path: Path, *, chain: str, ledger: str, account: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._where = (chain, ledger.lower())
+        self._where = (chain, ledger.lower(), account.lower())
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
         path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -83,7 +85,7 @@ class FindingStore:
         """The row of a proposal."""
         row = self._db.execute(
             "SELECT state, report, draft, attestation, metrics_root FROM finding"
-            " WHERE chain = ? AND ledger = ? AND proposal = ?",
+            " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (*self._where, proposal_id),
         ).fetchone()
         if row is None:
@@ -96,8 +98,9 @@ class FindingStore:
     ) -> Finding:
         """Record a fresh verdict; it replaces an earlier one unless that led to a signature."""
         self._db.execute(
-            "INSERT INTO finding (chain, ledger, proposal, state, report, draft) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (chain, ledger, proposal) DO UPDATE SET state = excluded.state,"
+            "INSERT INTO finding (chain, ledger, account, proposal, state, report, draft)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (chain, ledger, account, proposal) DO UPDATE SET state = excluded.state,"
             " report = excluded.report, draft = excluded.draft WHERE finding.attestation IS NULL",
             (*self._where, proposal_id, state.value, json.dumps(report, sort_keys=True), draft),
         )
@@ -107,14 +110,14 @@ class FindingStore:
         """Keep the signed attestation; from here on its bytes never change."""
         self._db.execute(
             "UPDATE finding SET state = ?, attestation = ?, metrics_root = ?"
-            " WHERE chain = ? AND ledger = ? AND proposal = ? AND attestation IS NULL",
+            " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ? AND attestation IS NULL",
             (FindingState.SIGNED.value, attestation, metrics_root, *self._where, proposal_id),
         )
 
     def move(self, proposal_id: int, state: FindingState) -> None:
         """Record the next state."""
         self._db.execute(
-            "UPDATE finding SET state = ? WHERE chain = ? AND ledger = ? AND proposal = ?",
+            "UPDATE finding SET state = ? WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (state.value, *self._where, proposal_id),
         )
 

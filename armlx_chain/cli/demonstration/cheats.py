@@ -13,7 +13,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from armlx_chain.claims.runfolder import CANDIDATE, CONTROL_LOG, RUN_LOG, peek_facts, write_run_json
+from armlx_chain.claims.runfolder import (
+    CANDIDATE,
+    CONTROL_LOG,
+    RUN_LOG,
+    candidate_digest,
+    peek_facts,
+    write_run_json,
+)
 from armlx_chain.cli.demonstration.project import Measured
 from armlx_chain.cli.demonstration.stage import Stage, require
 from armlx_chain.cli.wiring import control_root_of
@@ -75,6 +82,7 @@ def forge(
             facts,
             value=value,
             run_log_sha256=hashlib.sha256(log).hexdigest(),
+            candidate_sha256=candidate_digest({"train.py": train}),
             current_best=project.best_score,
             control_root=control_root_of(project),
         ),

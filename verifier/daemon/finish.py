@@ -1,0 +1,171 @@
+"""From a recorded verdict to a settled proposal; every step is safe to repeat.
+
+0. nothing is signed while another verifier reviews the proposal, once its best moved, or, for a rejection,
+   without a person's consent;
+1. guard, signature, both kept before anything is sent; from here on the verdict is final;
+2. report and attestation are published, the review is claimed, the verdict settled.
+
+A verdict that is in the guard counts as signed: the process may have died between entry and signature, and
+no other verdict can follow it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from armlx_chain.chain.basis import Basis, Standing
+from armlx_chain.chain.contracts import ProjectRegistry, Proposal
+from armlx_chain.errors import PreconditionFailed
+from armlx_chain.formats.attestation import Attestation
+from armlx_chain.signing.eip712 import guard_key, sign_attestation
+from armlx_chain.signing.guard import SingleSignGuard
+from armlx_chain.signing.signer import Signer
+from armlx_chain.storage.interface import Publisher
+from armlx_chain.storage.zerog.merkle import root_of
+from armlx_chain.types import Root, ScaledScore
+from verifier.daemon.results import Result, Step, result_of
+from verifier.daemon.settle import Settler
+from verifier.daemon.store import Finding, FindingState, FindingStore
+from verifier.model import Outcome
+
+
+class Finisher:
+    """Carries recorded verdicts to their end.
+
+    Args:
+        consent: Asked before a rejection is signed: a person, or the operator's standing order.
+        folder_of: The report folder of a proposal.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ProjectRegistry,
+        settler: Settler,
+        signer: Signer,
+        guard: SingleSignGuard,
+        store: FindingStore,
+        publisher: Publisher,
+        consent: Callable[[Proposal, str], bool],
+        folder_of: Callable[[int], Path],
+    ) -> None:
+        self._registry = registry
+        self._settler = settler
+        self._signer = signer
+        self._guard = guard
+        self._store = store
+        self._publisher = publisher
+        self._consent = consent
+        self._folder_of = folder_of
+
+    def carry_on(self, proposal: Proposal, finding: Finding) -> Result:
+        """From a stored draft to a settled proposal; every step is safe to repeat."""
+        papers: dict[str, Any] = json.loads(finding.draft or b"{}")
+        attestation = Attestation.parse(papers["attestation"].encode())
+        basis = _basis(proposal, attestation)
+        try:
+            return self._settle(proposal, finding, attestation, papers["report"].encode(), basis)
+        except PreconditionFailed as error:
+            return self._stopped(proposal, finding, basis, error)
+
+    def _stopped(
+        self, proposal: Proposal, finding: Finding, basis: Basis | None, error: PreconditionFailed
+    ) -> Result:
+        """What the verdict rests on has moved. Unsigned, it is judged anew; signed, it is final.
+
+        Where only the review moved, the next pass looks again.
+        """
+        if self._settler.standing(proposal) is not Standing.CLOSED and self._is_unmoved(basis):
+            return self._result(finding, Step.LEFT, error.message)
+        current = self._store.find(proposal.id)
+        if current is not None and current.attestation is not None:
+            self._store.move(proposal.id, FindingState.SUPERSEDED)
+        else:
+            self._store.judged(proposal.id, FindingState.JUDGED, finding.report)
+        return self._result(finding, Step.SUPERSEDED, error.message)
+
+    def _settle(
+        self,
+        proposal: Proposal,
+        finding: Finding,
+        attestation: Attestation,
+        report: bytes,
+        basis: Basis | None,
+    ) -> Result:
+        if not self._is_committed(finding, attestation):
+            hindrance = self._hindrance(proposal, finding, basis)
+            if hindrance is not None:
+                return hindrance
+        signed = finding.attestation or sign_attestation(self._signer, self._guard, attestation).encode()
+        metrics = root_of(signed)
+        self._store.signed(proposal.id, signed, str(metrics))
+        if not self._settler.was_settled(proposal, metrics):
+            hindrance = self._hindrance(proposal, finding, basis, has_consent=True)
+            if hindrance is not None:
+                return hindrance
+            self._publish(proposal, report, signed)
+            self._settler.claim(proposal, basis)
+            if basis is None:
+                self._settler.reject(proposal, metrics)
+            else:
+                score = attestation.verified_score
+                self._settler.approve(proposal, ScaledScore(int(score or 0)), metrics, basis)
+        self._store.move(proposal.id, FindingState.SETTLED)
+        step = Step.REJECTED if basis is None else Step.APPROVED
+        return self._result(finding, step, _why(finding))
+
+    def _is_committed(self, finding: Finding, attestation: Attestation) -> bool:
+        """Whether the verdict was signed, or may have been: once in the guard, no other can follow it."""
+        return finding.attestation is not None or self._guard.recorded(guard_key(attestation)) is not None
+
+    def _hindrance(
+        self, proposal: Proposal, finding: Finding, basis: Basis | None, *, has_consent: bool = False
+    ) -> Result | None:
+        """Why nothing is signed or sent now, if something stands against it.
+
+        Raises:
+            PreconditionFailed: somebody else settled it, or the basis moved.
+        """
+        now = self._settler.standing(proposal)
+        if now is Standing.CLOSED:
+            raise PreconditionFailed(f"Proposal {proposal.id} was settled by somebody else.")
+        if not self._is_unmoved(basis):
+            raise PreconditionFailed("The project's best moved since the proposal was judged.")
+        if now is Standing.HELD:
+            return self._result(finding, Step.LEFT, "another verifier is reviewing it")
+        if now is Standing.ENDING:
+            return self._result(
+                finding, Step.WAITING, "the lease ends too soon to settle safely; it is renewed afterwards"
+            )
+        if basis is None and not has_consent and not self._consent(proposal, _why(finding)):
+            return self._result(finding, Step.WAITING, "refuted; the rejection waits for a person's consent")
+        return None
+
+    def _is_unmoved(self, basis: Basis | None) -> bool:
+        if basis is None:
+            return True
+        project = self._registry.find_project(basis.project_id)
+        return project is not None and Basis.of(project) == basis
+
+    def _publish(self, proposal: Proposal, report: bytes, signed: bytes) -> None:
+        self._publisher.publish(report, label=f"report of proposal {proposal.id}")
+        self._publisher.publish(signed, label=f"attestation of proposal {proposal.id}")
+        self._store.move(proposal.id, FindingState.PUBLISHED)
+
+    def _result(self, finding: Finding, step: Step, sentence: str) -> Result:
+        return result_of(finding, step, sentence, self._folder_of(finding.proposal_id))
+
+
+def _basis(proposal: Proposal, attestation: Attestation) -> Basis | None:
+    """What an approval rests on; ``None`` for a rejection, which rests on evidence of fault alone."""
+    if attestation.outcome != Outcome.REPRODUCED.value:
+        return None
+    root: Root = attestation.control_root
+    return Basis(proposal.project_id, root.digest, attestation.current_best)
+
+
+def _why(finding: Finding) -> str:
+    return str(finding.report["explanation"])
