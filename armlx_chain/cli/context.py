@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,22 @@ def signer_options(command: F) -> F:
         return command(*args, key=SignerChoice(account, keystore, password_file), **kwargs)
 
     return wrapper  # type: ignore[return-value]
+
+
+def running_options(command: F) -> F:
+    """``--calibrate --python``: how candidates are run on this machine."""
+    command = click.option(
+        "--python",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        default=sys.executable,
+        help="Interpreter that runs candidates. [default: this one]",
+    )(command)
+    return click.option(
+        "--calibrate",
+        type=click.Choice(["full", "quick"]),
+        help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
+        " or quick (8 runs, a shortcut that every report shows).",
+    )(command)
 
 
 def spending_options(command: F) -> F:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from armlx_chain.cli.context import App, network_options
+from armlx_chain.cli.context import App, network_options, running_options
 from armlx_chain.cli.output import emit, say
 from armlx_chain.errors import (
     EXIT_FINDING,
@@ -109,18 +108,7 @@ def read_candidate_path(path: Path) -> dict[str, bytes]:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder. [default: runs/<time>]"
 )
-@click.option(
-    "--calibrate",
-    type=click.Choice(["full", "quick"]),
-    help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
-    " or quick (8 runs, a shortcut that every report shows).",
-)
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default=sys.executable,
-    help="Interpreter that runs the candidate. [default: this one]",
-)
+@running_options
 @network_options
 def reproduce(
     app: App, candidate: Path, project_id: int, out: Path | None, calibrate: str | None, python: Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from armlx_chain import __version__
-from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options
+from armlx_chain.cli.context import App, SignerChoice, network_options, running_options, signer_options
 from armlx_chain.cli.main import run as run_command
 from armlx_chain.cli.output import emit, say
 
@@ -37,18 +37,7 @@ def cli(verbose: int) -> None:
 @click.option(
     "--auto-reject", is_flag=True, help="Send rejections without asking. They slash the miner's stake."
 )
-@click.option(
-    "--calibrate",
-    type=click.Choice(["full", "quick"]),
-    help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
-    " or quick (8 runs, a shortcut that every report shows).",
-)
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default=sys.executable,
-    help="Interpreter that runs candidates. [default: this one]",
-)
+@running_options
 @signer_options
 @network_options
 def once(app: App, key: SignerChoice, auto_reject: bool, calibrate: str | None, python: Path) -> int:
