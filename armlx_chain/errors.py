@@ -31,7 +31,6 @@
     │   ├── KeystoreError
     │   └── GuardRefused              the single-sign guard refuses a second verdict
     ├── DevnetError                   the local world                                          (exit 1)
-    │   └── RpcRefusal                the local storage node answers a call with an error      (exit 1)
     │   └── DevnetRpcError            its node answered with a JSON-RPC error (code and data)
     ├── ChannelError                  a program inside a sandbox sent something that is no message (exit 1)
     ├── ModelUnsupported              a model that the trusted evaluation cannot judge         (exit 5)
@@ -203,10 +202,6 @@ class GuardRefused(SigningError):
 
 
 class DevnetError(ArmlxError):
-    pass
-
-
-class RpcRefusal(DevnetError):
     pass
 
 
