@@ -85,7 +85,7 @@ def bare_run(
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
     for name, content in snapshot_files().items():
-        (workspace / name).write_bytes(_with_profile(content, profile) if name == "prepare.py" else content)
+        (workspace / name).write_bytes(with_profile(content, profile) if name == "prepare.py" else content)
     (workspace / "train.py").write_bytes(train_source)
     if not home.exists():
         for part in ("data", "tokenizer"):
@@ -107,7 +107,7 @@ def bare_run(
     return BareRun((folder / "run.log").read_bytes(), exit_code, seconds, workspace, home)
 
 
-def _with_profile(prepare: bytes, profile: Profile) -> bytes:
+def with_profile(prepare: bytes, profile: Profile) -> bytes:
     text = re.sub(r"(?m)^TIME_BUDGET = \S+", f"TIME_BUDGET = {profile.budget_seconds}", prepare.decode())
     return re.sub(r"(?m)^EVAL_TOKENS = \S+", f"EVAL_TOKENS = {profile.eval_tokens}", text).encode()
 
