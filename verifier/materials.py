@@ -20,7 +20,7 @@ from armlx_chain.chain.contracts import Project
 from armlx_chain.errors import ContentMismatch, FormatError, StorageError, VerifierFault
 from armlx_chain.formats.bundle import read_candidate, unpack_tree
 from armlx_chain.formats.canonical import parse_canonical
-from armlx_chain.formats.manifest import BenchmarkManifest
+from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry
 from armlx_chain.protocol.model import Protocol
 from armlx_chain.protocol.parse import parse_protocol
 from armlx_chain.storage.interface import Storage
@@ -32,6 +32,8 @@ SNAPSHOT_LIMIT_BYTES = 64 << 20
 MANIFEST_LIMIT_BYTES = 4 << 20
 CANDIDATE_LIMIT_BYTES = 4 << 20
 DATA_FILE_LIMIT_BYTES = 1 << 30
+DATA_LIMIT_BYTES = 64 << 30
+"""All data files of a project together: what a stranger may make this machine store."""
 BASELINE_LIMIT_BYTES = 1 << 20
 
 
@@ -126,9 +128,14 @@ def _ensure_data(
     manifest: BenchmarkManifest, folder: Path, storage: Storage, progress: Callable[[str], None]
 ) -> None:
     """Bring every data file of the manifest into the folder, each proven by its root."""
+    total = sum(entry.size for entry in manifest.entries)
+    if total > DATA_LIMIT_BYTES:
+        raise VerifierFault(
+            f"The benchmark's data has {total} bytes; at most {DATA_LIMIT_BYTES} are fetched for one project."
+        )
     for entry in manifest.entries:
         path = folder / entry.path
-        if path.is_file() and path.stat().st_size == entry.size and root_of(path.read_bytes()) == entry.root:
+        if _is_there(path, entry):
             continue
         found = storage.fetch(entry.root, max_bytes=DATA_FILE_LIMIT_BYTES, expected_size=entry.size)
         if len(found.data) != entry.size:
@@ -137,6 +144,15 @@ def _ensure_data(
             )
         _place(path, found.data)
         progress(f"{entry.path} is proven: {entry.size} bytes")
+
+
+def _is_there(path: Path, entry: ManifestEntry) -> bool:
+    try:
+        return (
+            path.is_file() and path.stat().st_size == entry.size and root_of(path.read_bytes()) == entry.root
+        )
+    except OSError:
+        return False  # a name that no file of this system can have; writing it says so
 
 
 def _place(path: Path, data: bytes) -> None:

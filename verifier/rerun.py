@@ -363,7 +363,7 @@ class HarnessRunner:
     def _gap_audit(self, role: Role, evaluation: Evaluation) -> Audit:
         if role is not Role.CANDIDATE:
             self._usual, self._control = evaluation.cost, evaluation.scores
-            return fresh_gap_audit(evaluation.scores, None)
+            return fresh_gap_audit(evaluation.scores, None, both_ways=True)
         return fresh_gap_audit(evaluation.scores, self._control)
 
 

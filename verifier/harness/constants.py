@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from armlx_chain.errors import VerifierFault
+from verifier.harness.runlog import harmless
 
 ClockKind = Literal["wall", "cpu"]
 
@@ -24,8 +26,12 @@ _OPERATORS: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
     ast.Pow: operator.pow,
 }
 _MAX_POWER: Final = 64
+_MAX_BITS: Final = 256
+"""Larger numbers are no constants of a benchmark: products of products would fill any memory."""
 MAX_ROWS: Final = 1 << 20
 MAX_SEQ_LEN: Final = 1 << 20
+MAX_TOKENS: Final = 1 << 26
+"""Scored tokens together. What reads the rows sets its limits by the project's own figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +62,52 @@ def read_constants(prepare: bytes) -> Constants:
     Raises:
         VerifierFault: if one is missing or makes no sense: the project, not a miner, is to blame.
     """
-    try:
-        tree = ast.parse(prepare)
-    except (SyntaxError, ValueError) as problem:
-        raise VerifierFault(f"The project's prepare.py does not parse: {problem}.") from problem
-    found: dict[str, object] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            value = _value(node.value, found)
-            if value is not None:
-                found[node.targets[0].id] = value
+    found = _assignments(prepare)
     clock = found.get("BUDGET_CLOCK", "wall")
     if clock not in ("wall", "cpu"):
-        raise VerifierFault(f"BUDGET_CLOCK in prepare.py is {clock!r}, neither 'wall' nor 'cpu'.")
+        raise VerifierFault(f"BUDGET_CLOCK in prepare.py is {_shown(clock)}, neither 'wall' nor 'cpu'.")
     constants = Constants(
         sequence_length=_whole(found, "MAX_SEQ_LEN", 2, MAX_SEQ_LEN),
         budget_seconds=_seconds(found, "TIME_BUDGET"),
         evaluation_tokens=_whole(found, "EVAL_TOKENS", 1, MAX_ROWS * MAX_SEQ_LEN),
         clock="cpu" if clock == "cpu" else "wall",
     )
-    if not 1 <= constants.rows <= MAX_ROWS:
+    if not 1 <= constants.rows <= MAX_ROWS or constants.evaluation_tokens > MAX_TOKENS:
         raise VerifierFault(f"EVAL_TOKENS and MAX_SEQ_LEN give {constants.rows} rows to score.")
     return constants
 
 
+def _assignments(prepare: bytes) -> dict[str, object]:
+    """The module-level names whose values can be told. The source is a stranger's."""
+    found: dict[str, object] = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(prepare)
+        for node in tree.body:
+            if (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
+                name, value = node.targets[0].id, _value(node.value, found)
+                found.pop(name, None)  # an assignment that cannot be told hides an earlier one
+                if value is not None:
+                    found[name] = value
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as problem:
+        raise VerifierFault(
+            f"The project's prepare.py cannot be read: {harmless(str(problem))}."
+        ) from problem
+    return found
+
+
 def _value(node: ast.expr, known: dict[str, object]) -> object | None:
+    """What an expression gives, or ``None`` where it cannot be told or is no figure of a benchmark."""
+    value = _unbounded(node, known)
+    return None if isinstance(value, int) and value.bit_length() > _MAX_BITS else value
+
+
+def _unbounded(node: ast.expr, known: dict[str, object]) -> object | None:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -93,19 +120,26 @@ def _value(node: ast.expr, known: dict[str, object]) -> object | None:
             return None
         if isinstance(node.op, ast.FloorDiv) and right == 0:
             return None
-        return _OPERATORS[type(node.op)](left, right)
+        try:
+            return _OPERATORS[type(node.op)](left, right)
+        except OverflowError:
+            return None
     return None
+
+
+def _shown(value: object) -> str:
+    return harmless(repr(value), 60)
 
 
 def _whole(found: dict[str, object], name: str, least: int, most: int) -> int:
     value = found.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise VerifierFault(f"{name} in prepare.py is {value!r}; the harness needs a whole number.")
+        raise VerifierFault(f"{name} in prepare.py is {_shown(value)}; the harness needs a whole number.")
     return value
 
 
 def _seconds(found: dict[str, object], name: str) -> float:
     value = found.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 7 * 86400:
-        raise VerifierFault(f"{name} in prepare.py is {value!r}; the harness needs seconds.")
+        raise VerifierFault(f"{name} in prepare.py is {_shown(value)}; the harness needs seconds.")
     return float(value)

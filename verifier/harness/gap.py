@@ -57,8 +57,13 @@ def estimate(bits: Doubles, scores: RowScores) -> Estimate:
     return Estimate(ratio, error, count)
 
 
-def fresh_gap_audit(own: GapScores, control: GapScores | None) -> Audit:
-    """Audit a graph, against the control's scores on the same rows where there are enough of them."""
+def fresh_gap_audit(own: GapScores, control: GapScores | None, *, both_ways: bool = False) -> Audit:
+    """Audit a graph, against the control's scores on the same rows where there are enough of them.
+
+    Args:
+        both_ways: Fail as well where the fresh rows are far *easier* than the validation rows. So it is asked
+            of controls: on such rows an honest gain cannot carry over, and nobody may be refuted for that.
+    """
     validation = estimate(own.validation.bits, own.validation)
     fresh = estimate(own.fresh.bits, own.fresh)
     gap, error = fresh.mean - validation.mean, math.hypot(validation.error, fresh.error)
@@ -87,9 +92,12 @@ def fresh_gap_audit(own: GapScores, control: GapScores | None) -> Audit:
         "gap-bpb": f"{gap:.9f}",
         "gap-standard-error": f"{error:.9f}",
         "z": f"{z:.3f}",
-        "limits": f"gap above {GAP_LIMIT:g} with z above {Z_LIMIT:g}",
+        "limits": f"gap above {GAP_LIMIT:g} with z above {Z_LIMIT:g}" + (", either way" if both_ways else ""),
     }
-    return Audit(AuditKind.FRESH_GAP, not (gap > GAP_LIMIT and z > Z_LIMIT), figures)
+    failed = gap > GAP_LIMIT and z > Z_LIMIT
+    if both_ways:
+        failed = abs(gap) > GAP_LIMIT and abs(z) > Z_LIMIT
+    return Audit(AuditKind.FRESH_GAP, not failed, figures)
 
 
 def _z(gap: float, error: float) -> float:

@@ -27,6 +27,8 @@ from verifier.sandbox.interface import Mount, Sandbox
 
 ROWS_SECONDS: Final = 1800.0
 MAX_VOCABULARY: Final = 1 << 20
+MAX_ROW_LOGITS: Final = 1 << 27
+"""Logits of one row: its length times the vocabulary. The evaluation holds some two dozen rows of them."""
 _MAX_TOKEN_BYTES: Final = 1 << 16
 _CHECK_TOLERANCE: Final = 1e-5
 """Relative; the benchmark sums in float32, we in float64."""
@@ -107,6 +109,11 @@ def _checked(payloads: dict[Kind, bytes], constants: Constants) -> RowSource:
     table = _numbers(payloads[Kind.BYTE_TABLE])
     if not 2 <= table.size <= MAX_VOCABULARY or table.min() < 0 or table.max() > _MAX_TOKEN_BYTES:
         raise _fault("Its byte table makes no sense.")
+    if constants.sequence_length * table.size > MAX_ROW_LOGITS:
+        raise _fault(
+            f"Rows of {constants.sequence_length} tokens with {table.size} logits each are more than can be "
+            "evaluated."
+        )
     scored = _rows(payloads, Kind.INPUTS, Kind.TARGETS, constants, table)
     further = _rows(payloads, Kind.FURTHER_INPUTS, Kind.FURTHER_TARGETS, constants, table)
     if len(scored) != constants.rows:
