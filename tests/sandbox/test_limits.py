@@ -275,6 +275,25 @@ os.read(reader, 1)
     assert run_inside(sandbox, code).usage.cpu_seconds > 0.44
 
 
+def test_the_time_of_children_that_nobody_waits_for_adds_up_without_a_control_group(
+    either: Sandbox,
+) -> None:
+    code = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in range(3):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        end = time.process_time() + 0.5
+        while time.process_time() < end: pass
+        os._exit(0)
+    os.close(writer)
+    os.read(reader, 1)
+"""
+    # Three turns of half a second; of each at most the last 50 ms, or a look that came late, may be missed.
+    assert run_inside(either, code).usage.cpu_seconds > 1.1
+
+
 def test_reading_the_usage_is_cheap(either: Sandbox) -> None:
     with either.start(python_spec("import time; time.sleep(30)"), MemoryLog()) as process:
         process.usage()

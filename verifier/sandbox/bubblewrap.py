@@ -42,8 +42,8 @@ from verifier.sandbox.layout import Descriptors, options
 from verifier.sandbox.logs import MemoryLog
 from verifier.sandbox.process import Launch, Sample, Started, SupervisedProcess
 from verifier.sandbox.procfs import (
+    CpuMeter,
     PidNamespace,
-    cpu_seconds,
     parent_pid,
     pid_namespace,
     resident_bytes,
@@ -251,6 +251,7 @@ class NamespaceTree:
         self._namespace = namespace
         self._group = group
         self._limits = limits
+        self._meter = CpuMeter()
         self._cpu = 0.0
         self._peak = 0
 
@@ -277,7 +278,7 @@ class NamespaceTree:
     def sample(self) -> Sample:
         counted = self._group.cpu_seconds() if self._group else None
         if counted is None:
-            counted = sum(cpu_seconds(pid) for pid in self._namespace.members())
+            counted = self._meter.read(self._namespace.members())
         self._cpu = max(self._cpu, counted)
         peak = self._group.memory_peak() if self._group else None
         self._peak = max(self._peak, self._resident() if peak is None else peak)

@@ -137,8 +137,8 @@ class SandboxProcess(Protocol):
         """Usage of the whole tree, ended processes included; still answers after the end.
 
         Where a control group counts, CPU time is exact. Where none can be had, it comes from the processes'
-        clocks: exact while they live, up to 50 ms short after the end, and without children that a parent
-        has disowned (SIGCHLD ignored).
+        clocks: exact while they live, up to 50 ms short after the end, and up to 50 ms short for each child
+        that a parent has disowned (SIGCHLD ignored).
         """
         ...
 

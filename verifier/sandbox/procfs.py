@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,24 +75,53 @@ def parent_pid(pid: int) -> int | None:
     return int(value) if value else None
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and of the children it has waited for; 0 if it is gone.
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """CPU seconds of one process.
 
-    The process's own part comes from its CPU clock (nanoseconds), the children's from ``cutime`` and
-    ``cstime`` (clock ticks). Children that were never waited for because their parent ignores SIGCHLD are
-    counted by a control group only.
+    Attributes:
+        started: Ticks since boot at its start; with the pid it names the process for good.
+        own: From its CPU clock (nanoseconds).
+        waited: Of the children it has waited for (clock ticks). Children that were never waited for, because
+            their parent ignores SIGCHLD, are not in it.
     """
+
+    started: int
+    own: float
+    waited: float
+
+
+def cpu_time(pid: int) -> CpuTime | None:
+    """What a process used; ``None`` if it is gone."""
     try:
         own = time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3) of another process
-    except OSError:
-        own = 0.0
-    try:
         text = (PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return own
+        return None
     # The name in parentheses may hold anything; the figures follow the last one.
     fields = text.rpartition(")")[2].split()
-    return own + (int(fields[13]) + int(fields[14])) / _TICKS
+    return CpuTime(int(fields[19]), own, (int(fields[13]) + int(fields[14])) / _TICKS)
+
+
+class CpuMeter:
+    """CPU seconds of a set of processes, from looks at those alive.
+
+    Two counts, and the larger holds: what the living used with the children they waited for, and what every
+    process ever seen had used when it was last seen. The second knows children that a parent has disowned.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], float] = {}
+
+    def read(self, pids: Iterable[int]) -> float:
+        """Look once at the processes alive now."""
+        living = 0.0
+        for pid in pids:
+            time_used = cpu_time(pid)
+            if time_used is not None:
+                living += time_used.own + time_used.waited
+                self._seen[pid, time_used.started] = time_used.own
+        return max(living, sum(self._seen.values()))
 
 
 def resident_bytes(pid: int) -> int:
