@@ -223,3 +223,15 @@ class _Session:
 def is_final(verdict: Verdict) -> bool:
     """Whether running the same candidate again on this machine could not change the verdict."""
     return verdict.outcome is not Outcome.UNDECIDED or verdict.reason in (Reason.GATE, Reason.UNSUPPORTED)
+
+
+def may_start_over(verdict: Verdict) -> bool:
+    """Whether the same machine may judge the same candidate afresh.
+
+    Only where no pair counted yet. A test begun anew after its pairs decided nothing would be another draw of
+    the same lottery, as often as its author likes: a program that spreads its own scores on purpose, or
+    brings about a fault whenever its loss looks poor, would pass in the end. Such a test is continued with
+    the pairs it has (``earlier``), or left to other machines.
+    """
+    counted = len(verdict.pairs) > len(verdict.voided)
+    return not (is_final(verdict) or counted or verdict.repeats)

@@ -13,7 +13,7 @@ from verdict_helpers import settings as session_settings
 
 from armlx_chain.errors import CandidateError, UsageError
 from verifier.model import Ending, Outcome, Reason, Role, RunRecord, Verdict
-from verifier.session import Progress, is_final, judge, precheck
+from verifier.session import Progress, is_final, judge, may_start_over, precheck
 from verifier.simulate import Machine, SimRunner
 
 pytestmark = pytest.mark.unit
@@ -187,6 +187,17 @@ class Unplaceable:
         return self.inner.run(
             role, files, run_folder=run_folder, deadline_seconds=deadline_seconds, seed=seed
         )
+
+
+def test_a_test_whose_pairs_decided_nothing_is_never_begun_anew():
+    undecided = session(quiet(0.015))
+    assert (undecided.outcome, undecided.reason) == (Outcome.UNDECIDED, Reason.MORE_PAIRS_NEEDED)
+    assert not may_start_over(undecided)
+    faulty = replace(undecided, reason=Reason.VERIFIER_FAULT, gains=())
+    assert not may_start_over(faulty)
+    assert may_start_over(replace(faulty, pairs=()))
+    assert may_start_over(replace(faulty, pairs=faulty.pairs[:2], voided=(0, 1)))
+    assert not may_start_over(replace(faulty, pairs=(), reason=Reason.UNSUPPORTED))
 
 
 @pytest.mark.parametrize(("role", "reason"), [(B, Reason.GATE), (A, Reason.CONTROL_UNAVAILABLE)])

@@ -58,7 +58,7 @@ from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
 from verifier.judging import Prepared
 from verifier.model import Noise, Outcome, Reason, Verdict
 from verifier.report import to_text, to_tree
-from verifier.session import ProgressCallback, is_final
+from verifier.session import ProgressCallback, may_start_over
 from verifier.verdict.constants import RULE_ID
 from verifier.verdict.plain import without_runs
 
@@ -260,7 +260,7 @@ class Validator:
 
     def _undecided(self, proposal: Proposal, verdict: Verdict) -> Result:
         self._write_report(proposal, verdict)
-        state = FindingState.CLOSED if is_final(verdict) else FindingState.JUDGED
+        state = FindingState.JUDGED if may_start_over(verdict) else FindingState.CLOSED
         finding = self._store.judged(proposal.id, state, to_tree(verdict))
         return self._result(finding, Step.LEFT, verdict.explanation)
 
