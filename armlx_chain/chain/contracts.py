@@ -13,7 +13,8 @@ from typing import Any
 import contracts_abi
 from armlx_chain.chain.rpc import BlockId, Rpc
 from armlx_chain.chain.sender import Receipt
-from armlx_chain.errors import ChainError
+from armlx_chain.errors import ChainError, WrongChain
+from armlx_chain.protocol.text import one_line
 from armlx_chain.types import Address, ProjectId, ProposalId, ScaledScore, Tokens, Wei
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
@@ -222,10 +223,29 @@ class ProjectToken(_Contract):
     abi_name = "ProjectToken"
 
     def name(self) -> str:
-        return str(self._read("name"))
+        """The creator's text, made fit to be shown on one line."""
+        return self._label("name")
 
     def symbol(self) -> str:
-        return str(self._read("symbol"))
+        """As ``name``."""
+        return self._label("symbol")
+
+    def _label(self, function: str) -> str:
+        # A string on a chain is any bytes. A name that is no UTF-8 must not keep holders from selling, and
+        # one with control characters must not write the screen on which they confirm.
+        from eth_abi import decode
+        from eth_abi.exceptions import DecodingError
+
+        what = f"{self.abi_name}.{function}"
+        raw = self.rpc.call({"to": self.address, "data": "0x" + self.encode(function).hex()}, what)
+        try:
+            (data,) = decode(["bytes"], raw)
+        except DecodingError as error:
+            raise WrongChain(
+                f"{what}: there is no such contract at this address on chain {self.rpc.expected_chain_id}.",
+                next_step="Check the network and the contract addresses.",
+            ) from error
+        return one_line(bytes(data).decode("utf-8", "replace"))
 
     def decimals(self) -> int:
         return int(self._read("decimals"))

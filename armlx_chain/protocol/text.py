@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["MAX_PATH_BYTES", "check_glob", "check_line", "check_prose", "check_relative_path", "is_hidden"]
+__all__ = [
+    "MAX_PATH_BYTES",
+    "check_glob",
+    "check_line",
+    "check_prose",
+    "check_relative_path",
+    "is_hidden",
+    "one_line",
+]
 
 MAX_PATH_BYTES = 1_024
 
@@ -22,6 +30,17 @@ _GLOB_FOREIGN = re.compile(r"[\[\]{}!]")
 def is_hidden(char: str) -> bool:
     """Whether a character moves the cursor or the reading direction instead of being seen."""
     return unicodedata.category(char) == "Cc" or char in _BIDI or char in _LINE_SEPARATORS
+
+
+def one_line(text: str, limit: int = 64) -> str:
+    """A stranger's text as one line of printable characters, cut to ``limit`` of them; never blank.
+
+    >>> one_line("Gold\\x1b[2J")
+    'Gold?[2J'
+    """
+    shown = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    return shown if shown.strip() else "?"
 
 
 def check_prose(text: str) -> str:
