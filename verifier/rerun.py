@@ -237,6 +237,9 @@ _LEAST_SECONDS: Final = 120.0
 _LEAST_MEMORY: Final = 2 << 30
 """Below these a small benchmark's limits would be noise."""
 _CPU_WALL_FACTOR: Final = 20.0
+_CPU_WALL_MOST: Final = 3600.0
+"""A program on the CPU clock may take so many times its time, and so much longer at most: one that sleeps
+uses none of it."""
 _WALL_SLACK_SECONDS: Final = 120.0
 
 
@@ -433,8 +436,8 @@ class _Run:
     def _rules(self, deadline_seconds: float | None) -> Rules:
         constants = self._benchmark.constants
         expected = deadline_seconds or 3 * constants.budget_seconds
-        factor = _CPU_WALL_FACTOR if constants.clock == "cpu" else 1.0
-        hard = self._settings.hard_wall_seconds or factor * expected + _WALL_SLACK_SECONDS
+        idle = min((_CPU_WALL_FACTOR - 1) * expected, _CPU_WALL_MOST) if constants.clock == "cpu" else 0.0
+        hard = self._settings.hard_wall_seconds or expected + idle + _WALL_SLACK_SECONDS
         return Rules(constants.clock, constants.budget_seconds, deadline_seconds, hard)
 
     def _judge(self, graph: bytearray) -> str:

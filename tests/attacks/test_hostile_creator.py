@@ -32,6 +32,7 @@ SOUND = "MAX_SEQ_LEN = 64\nTIME_BUDGET = 3\nEVAL_TOKENS = 4096\n"
         "EVAL_TOKENS = 2**40\nMAX_SEQ_LEN = 2**20",
         "TIME_BUDGET = 65536.0 ** 64",
         "TIME_BUDGET = 1e999",
+        "TIME_BUDGET = 24 * 3600",
         "TIME_BUDGET = 1e999 * 0",
         "TIME_BUDGET = 65536 ** 64 * 1.0",
         "TIME_BUDGET = later()",

@@ -30,6 +30,9 @@ _MAX_BITS: Final = 256
 """Larger numbers are no constants of a benchmark: products of products would fill any memory."""
 MAX_ROWS: Final = 1 << 20
 MAX_SEQ_LEN: Final = 1 << 20
+MAX_BUDGET_SECONDS: Final = 3600.0
+"""A project with a longer budget would keep a validator from all others for weeks: a session has up to 18
+runs, and a calibration 28 or more."""
 MAX_TOKENS: Final = 1 << 26
 """Scored tokens together. What reads the rows sets its limits by the project's own figures."""
 
@@ -140,6 +143,6 @@ def _whole(found: dict[str, object], name: str, least: int, most: int) -> int:
 
 def _seconds(found: dict[str, object], name: str) -> float:
     value = found.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 7 * 86400:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MAX_BUDGET_SECONDS:
         raise VerifierFault(f"{name} in prepare.py is {_shown(value)}; the harness needs seconds.")
     return float(value)
