@@ -52,6 +52,7 @@ from verifier.harness.staging import (
     lay_out_cache,
     lay_out_plain,
     lay_out_workspace,
+    own_disk,
 )
 from verifier.harness.supervise import Conduct, Rules, Supervisor
 from verifier.model import Audit, Bpb, Ending, Role, RunRecord
@@ -109,10 +110,11 @@ class Benchmark:
         if PREPARE not in snapshot:
             raise VerifierFault("The project's snapshot has no prepare.py.")
         constants = read_constants(snapshot[PREPARE])
-        files = copy_checked(data_folder, sorted(entries, key=lambda entry: entry.path), work / "files")
-        reader = _RowReader(snapshot, constants, files, sandbox, interpreter, work)
-        scored, pool, origin = reader.read()
-        decoy = _one(files, "train", first=True).copy
+        with own_disk(work):
+            files = copy_checked(data_folder, sorted(entries, key=lambda entry: entry.path), work / "files")
+            reader = _RowReader(snapshot, constants, files, sandbox, interpreter, work)
+            scored, pool, origin = reader.read()
+            cache = lay_out_cache(work / "cache", files, _one(files, "train", first=True).copy)
         return cls(
             snapshot=dict(snapshot),
             constants=constants,
@@ -122,7 +124,7 @@ class Benchmark:
             fresh_origin=origin,
             table=scored.table,
             files=tuple(files),
-            cache=lay_out_cache(work / "cache", files, decoy),
+            cache=cache,
             work=work,
         )
 
@@ -301,24 +303,25 @@ class HarnessRunner:
             VerifierFault: for anything that is not the program's doing.
             CandidateError: if the files cannot be put in place.
         """
-        run_folder.mkdir(parents=True, exist_ok=True)
-        if self._settings.recheck:
-            self._benchmark.check()
-        run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
-        log = RunLog(run_folder / "run.log")
-        asleep = self._slept()
-        try:
-            conduct, usage = run.execute(files, run_folder, log, deadline_seconds)
-        finally:
-            log.close()
-            shutil.rmtree(run_folder / "workspace", ignore_errors=True)
-        if self._settings.recheck:
-            self._benchmark.check()
-        record = self._record(role, run, conduct, usage, log, run_folder)
-        asleep = self._slept() - asleep
-        if asleep > _SLEEP_SECONDS:
-            record = replace(record, disturbances=(f"the machine slept for {asleep:.0f} s of it",))
-        return record
+        with own_disk(run_folder):
+            run_folder.mkdir(parents=True, exist_ok=True)
+            if self._settings.recheck:
+                self._benchmark.check()
+            run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
+            log = RunLog(run_folder / "run.log")
+            asleep = self._slept()
+            try:
+                conduct, usage = run.execute(files, run_folder, log, deadline_seconds)
+            finally:
+                log.close()
+                shutil.rmtree(run_folder / "workspace", ignore_errors=True)
+            if self._settings.recheck:
+                self._benchmark.check()
+            record = self._record(role, run, conduct, usage, log, run_folder)
+            asleep = self._slept() - asleep
+            if asleep > _SLEEP_SECONDS:
+                record = replace(record, disturbances=(f"the machine slept for {asleep:.0f} s of it",))
+            return record
 
     def _limits(self, role: Role) -> EvaluatorLimits:
         """A candidate's graph may cost a multiple of what the control's did."""

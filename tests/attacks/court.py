@@ -5,15 +5,16 @@ Two things differ from a validator's session, both to save time:
 - the profile is small (``PROFILE``), and the noise is a calibration's shortcut of six control and two seed
   runs, all really run here;
 - the control does not run again beside each candidate. ``SharedControls`` hands out the records of those six
-  control runs in turn: same machine, same seed, same rows. Candidates always really run. What a machine's
-  drift between then and now may add is covered by a project minimum of ``WORTH``.
+  control runs in turn: same machine, same seed, same rows. Candidates always really run. A machine that
+  became faster since then flatters a candidate, so a project minimum of ``WORTH`` is asked for, and an
+  approval counts only once it has been confirmed with controls that run beside the candidate.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from statistics import mean
@@ -31,7 +32,7 @@ from verifier.gate import check_sources
 from verifier.hardware import Machine, environment
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
-from verifier.model import Noise, Role, RunRecord, Verdict
+from verifier.model import Noise, Outcome, Role, RunRecord, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.reseed import with_seed
 from verifier.sandbox.interface import Limits
@@ -115,16 +116,34 @@ class Court:
         )
 
     def try_files(
-        self, files: Mapping[str, bytes], folder: Path, *, runner: Runner | None = None, pairs: int = PAIRS
+        self,
+        files: Mapping[str, bytes],
+        folder: Path,
+        *,
+        runner: Runner | None = None,
+        pairs: int = PAIRS,
+        shared: bool = True,
     ) -> Verdict:
-        """Judge replacement files against the snapshot."""
+        """Judge replacement files against the snapshot.
+
+        Args:
+            shared: Hand out the known controls first; an approval is confirmed without them.
+        """
         refused = self.precheck(files)
         if refused is not None:
             return refused
+        real = runner or self.runner
         rules = Rules(pairs=pairs, project_minimum=Decimal(str(WORTH)))
-        settings = Settings(run_folder=folder, deadline_seconds=self.deadline_seconds, rules=rules)
-        shared = SharedControls(runner or self.runner, self.controls, SEED)
-        return judge(shared, self.noise, {}, files, seed=SEED, settings=settings)
+        if shared:
+            known = SharedControls(real, self.controls, SEED)
+            settings = Settings(folder / "shared", deadline_seconds=self.deadline_seconds, rules=rules)
+            verdict = judge(known, self.noise, {}, files, seed=SEED, settings=settings)
+            if verdict.outcome is not Outcome.REPRODUCED:
+                return verdict
+        # The calibrated band would void pairs on a machine that has become faster or slower since.
+        rules = replace(rules, control_is_baseline=False)
+        settings = Settings(folder / "beside", deadline_seconds=self.deadline_seconds, rules=rules)
+        return judge(real, self.noise, {}, files, seed=SEED, settings=settings)
 
     def try_source(self, source: bytes, folder: Path, **options: object) -> Verdict:
         """Judge a ``train.py``."""

@@ -53,6 +53,13 @@ LIES: Final = {
         "wire.send(channel, wire.UNSUPPORTED, b'take it all back')\n"
         "os.write(channel.fileno(), b'\\xff' * 64)\n",
     ),
+    "flood": (
+        "",
+        "channel = wire.connect()\n"
+        "for _ in range(3000):\n"
+        "    wire.send(channel, wire.GRAPH, b'')\n"
+        "    wire.receive(channel)\n",
+    ),
 }
 """By name: what is done before the final call, and after it."""
 
@@ -111,6 +118,7 @@ def test_no_verdict_and_no_score_changes_whatever_the_child_reports(
 ) -> None:
     verdict = judged(court, program(court, *LIES[lie]), tmp_path)
     assert substance(verdict) == substance(truth)
+    assert all(len(pair.candidate.anomalies) <= 4 for pair in verdict.pairs)
 
 
 def test_the_text_of_a_refusal_to_export_decides_nothing(court: Court, tmp_path: Path) -> None:

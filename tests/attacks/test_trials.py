@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from armlx_chain.devnet.benchmark import candidates
+from armlx_chain.errors import VerifierFault
 from tests.attacks.court import WORTH, Court, printed_in, trusted_score
 from tests.attacks.load import CLASSES, ESCAPES, cheats, honest
 from tests.attacks.trial import allowed, prepared_trial
@@ -190,7 +191,7 @@ def test_an_honest_comment_is_no_improvement(court: Court, tmp_path: Path) -> No
 
 
 def test_an_honest_better_recipe_gains(court: Court, tmp_path: Path) -> None:
-    verdict = court.try_source(candidates.better_train(), tmp_path)
+    verdict = court.try_source(candidates.better_train(), tmp_path, shared=False, pairs=3)
     assert verdict.outcome is not Outcome.REFUTED
     assert verdict.mean_gain is not None, verdict.explanation
     assert verdict.mean_gain > 0
@@ -202,3 +203,11 @@ def test_an_honest_variant_is_never_refuted_and_is_supported(name: str, court: C
     assert verdict.outcome is not Outcome.REFUTED, verdict.explanation
     assert verdict.reason not in {Reason.GATE, Reason.UNSUPPORTED}, verdict.explanation
     assert all(audit.passed for audit in verdict.pairs[0].candidate.audits)
+
+
+def test_a_disk_that_refuses_is_a_fault_of_ours(court: Court, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(VerifierFault, match="cannot be used"):
+        court.runner.run(
+            Role.CANDIDATE, {}, run_folder=tmp_path / "file" / "run", deadline_seconds=None, seed=b""
+        )

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -200,3 +201,15 @@ def lay_out_plain(target: Path, files: Mapping[str, bytes]) -> Path:
         write_file(target / contained(path), data)
     open_folders(target)
     return target
+
+
+@contextmanager
+def own_disk(folder: Path) -> Iterator[None]:
+    """What our own disk refuses (it is full, a stranger's path is too long for it) is a fault of ours."""
+    try:
+        yield
+    except OSError as problem:
+        raise VerifierFault(
+            f"{folder} cannot be used: {problem.strerror or type(problem).__name__}.",
+            next_step="Free some space, or choose another folder with a shorter path.",
+        ) from problem
