@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Buy tokens within a bound: ``scripts/buy.py --project 1 --count 10 --account me`` (as ``armlx-chain buy``)."""
+"""Buy tokens within a bound, as ``armlx-chain buy`` does: ``scripts/buy.py --project 1 --count 10``."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tokens cost and bring: ``scripts/price.py --project 1 --count 10`` (the same as ``armlx-chain price``)."""
+"""What tokens cost and bring, as ``armlx-chain price`` says: ``scripts/price.py --project 1 --count 10``."""
 
 import sys
 
