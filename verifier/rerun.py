@@ -46,6 +46,7 @@ from verifier.harness.runlog import RunLog
 from verifier.harness.scoring import Rows
 from verifier.harness.staging import (
     PREPARE,
+    TRAIN,
     CheckedFile,
     Entry,
     copy_checked,
@@ -107,8 +108,9 @@ class Benchmark:
         Raises:
             VerifierFault: if a file is not the published one, or the benchmark does not work here.
         """
-        if PREPARE not in snapshot:
-            raise VerifierFault("The project's snapshot has no prepare.py.")
+        for name in (PREPARE, TRAIN):
+            if name not in snapshot:
+                raise VerifierFault(f"The project's snapshot has no {name}.")
         constants = read_constants(snapshot[PREPARE])
         with own_disk(work):
             files = copy_checked(data_folder, sorted(entries, key=lambda entry: entry.path), work / "files")
@@ -243,8 +245,6 @@ _CPU_WALL_MOST: Final = 3600.0
 """A program on the CPU clock may take so many times its time, and so much longer at most: one that sleeps
 uses none of it."""
 _WALL_SLACK_SECONDS: Final = 120.0
-
-
 _SLEEP_SECONDS: Final = 0.5
 
 
@@ -416,7 +416,7 @@ class _Run:
         return start_python(
             self._sandbox,
             self._benchmark.interpreter,
-            [str(WORKSPACE / "train.py")],
+            [str(WORKSPACE / TRAIN)],
             child_end=theirs,
             log=log,
             mounts=[Mount(workspace, WORKSPACE), Mount(self._benchmark.cache, CACHE)],

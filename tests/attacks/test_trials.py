@@ -5,6 +5,7 @@ The long form over the whole corpus is ``scripts/attacks``.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,10 @@ from armlx_chain.errors import VerifierFault
 from tests.attacks.court import WORTH, Court, printed_in, trusted_score
 from tests.attacks.load import CLASSES, ESCAPES, cheats, honest
 from tests.attacks.trial import allowed, prepared_trial
+from verifier.harness.inside import Interpreter
 from verifier.model import AuditKind, Ending, Outcome, Reason, Role, RunRecord
+from verifier.rerun import Benchmark
+from verifier.sandbox.select import default_sandbox
 from verifier.session import Files
 
 pytestmark = pytest.mark.integration
@@ -210,4 +214,20 @@ def test_a_disk_that_refuses_is_a_fault_of_ours(court: Court, tmp_path: Path) ->
     with pytest.raises(VerifierFault, match="cannot be used"):
         court.runner.run(
             Role.CANDIDATE, {}, run_folder=tmp_path / "file" / "run", deadline_seconds=None, seed=b""
+        )
+
+
+@pytest.mark.parametrize("missing", ["prepare.py", "train.py"])
+def test_a_project_without_its_programs_is_refused_before_anything_runs(
+    missing: str, court: Court, tmp_path: Path
+) -> None:
+    snapshot = {name: data for name, data in court.snapshot.items() if name != missing}
+    with pytest.raises(VerifierFault, match=f"no {missing}"):
+        Benchmark.prepare(
+            snapshot,
+            court.data_folder,
+            (),
+            sandbox=default_sandbox(),
+            interpreter=Interpreter(Path(sys.executable)),
+            work=tmp_path,
         )

@@ -24,6 +24,7 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root
 
 PREPARE: Final = "prepare.py"
+TRAIN: Final = "train.py"
 _SHIM: Final = b"""
 
 # ----- from here on added by the verifier -----
