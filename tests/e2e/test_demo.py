@@ -22,8 +22,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     environment = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         [COMMAND, "demo", "--folder", str(folder)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout, folder
 
