@@ -101,7 +101,7 @@ def try_both(sandbox: Sandbox, body: str, *arguments: str, root_only: bool = Fal
     assert "GOT" not in inside.text
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
