@@ -123,7 +123,7 @@ def prepared_trial(cheat: Variant, folder: Path) -> Iterator[Trial]:
     """Lay out what the cheat is after; take it away again."""
     with contextlib.ExitStack() as stack:
         trial = Trial()
-        goal = cheat.facts.get("escape", cheat.facts["shows"])
+        goal = cheat.facts.get("escape") or cheat.facts.get("shows")
         if goal == "key-file":
             key = folder / "key.json"
             key.write_text(CANARY)
