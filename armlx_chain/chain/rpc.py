@@ -29,6 +29,9 @@ from armlx_chain.errors import ChainError, RpcUnavailable, WrongChain
 from armlx_chain.types import Address, BlockNumber, TxHash, Wei
 
 log = logging.getLogger(__name__)
+_NOT_OURS = ("gas_price_strategy", "ens_name_to_address", "validation", "gas_estimate")
+"""Middleware of the library that we do without: transactions are filled in and signed by us, addresses are
+never names, and ``validation`` asks for the chain id before every single read (``check_chain`` asks once)."""
 T = TypeVar("T")
 BlockId = int | str
 
@@ -62,6 +65,8 @@ class Rpc:
             url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None
         )
         self.w3 = Web3(provider)
+        for name in _NOT_OURS:
+            self.w3.middleware_onion.remove(name)
         self._genesis: bytes | None = None
 
     def check_chain(self) -> None:

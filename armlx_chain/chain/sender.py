@@ -287,7 +287,7 @@ class TxSender:
         words = error.message.lower()
         if "already known" in words or "already imported" in words:
             return
-        if "nonce too low" in words or "nonce is too low" in words:
+        if _is_nonce_used(error):
             if self._rpc.receipt(attempt.tx_hash) is not None:
                 return
             self._journal.settle(attempt, State.CANCELLED, "nonce used by another transaction")
@@ -363,14 +363,24 @@ class TxSender:
         except NodeRefused as error:
             # Either transaction may already be known or mined; the receipts decide.
             log.info("cancellation of %s: %s", attempt.key, error.message)
+            if _is_nonce_used(error) and not self._any_receipt(attempt, cancellation):
+                self._journal.settle(cancellation, State.CANCELLED, "nonce used by another transaction")
+                raise self._stale(attempt, "its nonce was used by a transaction we did not make") from error
         raw = self._await(attempt, cancellation)
         if bytes(raw["transactionHash"]).hex() == attempt.tx_hash[2:]:
             self._journal.settle(cancellation, State.CANCELLED, "the original was mined first")
             return raw
         self._journal.settle(cancellation, State.MINED)
-        self._journal.settle(attempt, State.CANCELLED, "precondition no longer holds")
-        raise PreconditionFailed(
-            f"{attempt.key}: what it was based on has changed on the chain; its nonce was cancelled.",
+        raise self._stale(attempt, "its nonce was cancelled")
+
+    def _any_receipt(self, *attempts: Attempt) -> bool:
+        return any(self._rpc.receipt(attempt.tx_hash) is not None for attempt in attempts)
+
+    def _stale(self, attempt: Attempt, end: str) -> PreconditionFailed:
+        """The attempt is given up: what it was based on is gone, and its nonce too."""
+        self._journal.settle(attempt, State.CANCELLED, f"precondition no longer holds; {end}")
+        return PreconditionFailed(
+            f"{attempt.key}: what it was based on has changed on the chain; {end}.",
             details={"precondition": attempt.precondition or {}},
         )
 
@@ -384,6 +394,11 @@ class TxSender:
         )
         plain = {"to": self.address, "value": 0, "data": "0x"}
         return self._record(_CANCEL + attempt.key, attempt.nonce, plain, _TRANSFER_GAS, fees, None)
+
+
+def _is_nonce_used(error: NodeRefused) -> bool:
+    words = error.message.lower()
+    return "nonce too low" in words or "nonce is too low" in words
 
 
 def _receipt(tx_hash: TxHash, raw: dict[str, Any]) -> Receipt:

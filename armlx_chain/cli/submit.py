@@ -95,12 +95,13 @@ def submit(
         max_spend=None if max_spend is None else Wei(max_spend),
         despite_verdict=despite_verdict,
     )
+    existing = store.find(packed.id)
+    require_same_terms(existing, terms)
     if not dry_run:
         sender.resume()
-    receipt, existing = mined_receipt(sender, packed.id), store.find(packed.id)
+    receipt = mined_receipt(sender, packed.id)
     if receipt is not None:
         return _go_on(app, packed, existing, receipt, sender, store, dry_run=dry_run)
-    require_same_terms(existing, terms)
     planned = _plan(app, packed, terms, facts, token)
     if not _agreed(app, planned, facts, yes=yes, dry_run=dry_run):
         return 0

@@ -94,7 +94,7 @@ def plan_purchase(
     if max_spend is not None and payment > max_spend:
         raise MarketError(
             f"{count} {market.symbol} cost {payment} wei now, more than the bound of {max_spend} wei.",
-            meaning="Nothing was sent.",
+            meaning="This purchase was not sent.",
             next_step="Raise --max-spend or buy fewer tokens.",
             details={"payment": payment, "max_spend": max_spend},
         )

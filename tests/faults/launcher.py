@@ -5,8 +5,8 @@ as JSON lines on stdin, answers go to stdout.
 
 A job: ``{"arguments": [...], "validator": bool, "simulate": bool, "stop": null | {...}, "out": path}``.
 A stop: ``{"event": "signed" | "broadcast" | "mined", "number": n}``, counted over the process, or
-``{"call": "package.module:Class.function", "when": "before" | "after", "number": n}``. It ends the process with
-SIGKILL, or with ``"pause": true`` suspends it until the job ``{"continue": pid}``.
+``{"call": "package.module:Class.function", "when": "before" | "after", "number": n}``. It ends the process
+with SIGKILL, or with ``"pause": true`` suspends it until the job ``{"continue": pid}``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 import armlx_chain.cli.reproduce
 import armlx_chain.cli.submit
 import armlx_chain.cli.wiring
-import verifier.daemon.finish
-import verifier.daemon.once
 from armlx_chain.cli.main import cli as chain_cli
 from armlx_chain.cli.main import run
 from tests.faults import simulated

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from verifier.hardware import environment
 from verifier.hardware import Machine as Hardware
+from verifier.hardware import environment
 from verifier.judging import Folders, Prepared
 from verifier.materials import load_materials
 from verifier.model import Audit, AuditKind, Noise, RunRecord, bpb
@@ -56,7 +57,8 @@ class _Twists(Mapping[str, Twist]):
     def __getitem__(self, source: str) -> Twist:
         if _LOOKAHEAD not in source:
             raise KeyError(source)
-        return _fail_causality
+        digest = sha256(source.encode()).hexdigest()  # no two reports are alike, as in life
+        return lambda record, _before: _fail_causality(record, digest)
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -65,9 +67,9 @@ class _Twists(Mapping[str, Twist]):
         return 0
 
 
-def _fail_causality(record: RunRecord, _before: int) -> RunRecord:
+def _fail_causality(record: RunRecord, digest: str) -> RunRecord:
     audits = tuple(
-        replace(audit, passed=False, figures={"probes": "64", "violations": "64"})
+        replace(audit, passed=False, figures={"probes": "64", "violations": "64", "program": digest})
         if audit.kind is AuditKind.CAUSALITY
         else audit
         for audit in record.audits

@@ -15,10 +15,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from armlx_chain.chain.contracts import ProjectRegistry, ProjectToken, Proposal, ProposalLedger, Status
+from armlx_chain.chain.contracts import (
+    ProjectRegistry,
+    ProjectToken,
+    Proposal,
+    ProposalLedger,
+    Status,
+    VerifierRegistry,
+)
 from armlx_chain.chain.journal import Journal
 from armlx_chain.chain.rpc import Rpc
-from armlx_chain.chain.sender import TxSender
+from armlx_chain.chain.sender import Intent, TxSender
 from armlx_chain.claims.publish import ProjectFiles, PublishedProject, TokenTerms, publish_project
 from armlx_chain.claims.runfolder import RunFacts, candidate_digest, write_run_json
 from armlx_chain.cli import main as chain_main
@@ -29,6 +36,8 @@ from armlx_chain.formats.bundle import read_candidate
 from armlx_chain.formats.canonical import canonical_json
 from armlx_chain.formats.evidence import Evidence
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
+from armlx_chain.market import trade
+from armlx_chain.market.trade import read_market
 from armlx_chain.settings import Settings, load_network
 from armlx_chain.signing import keystore
 from armlx_chain.signing.signer import Signer
@@ -39,7 +48,11 @@ from armlx_chain.types import Address, ProjectId, Root, Tokens, Wei
 from tests.faults import simulated
 
 PASSPHRASE = "the keys of a local world are no secret"
-CAST = {"creator": 1, "miner": 2, "validator": 3, "rival": 4, "second": 5, "stranger": 6, "poor": 7}
+PEOPLE = (
+    "deployer", "creator", "miner", "validator", "rival", "second", "stranger", "poor", "judge",
+)  # fmt: skip
+CAST = {who: number for number, who in enumerate(PEOPLE)}
+"""Accounts of the devnet; the deployment registers the validator, the world the judge."""
 TERMS = TokenTerms("Tiny", "TINY", Wei(10**15), Wei(10**12), Tokens(1_000_000))
 STAKE = 3
 SEED_BLOCKS = 9
@@ -81,9 +94,9 @@ class Ran:
         return found
 
 
-def log_of(value: str) -> bytes:
+def log_of(value: str, name: str) -> bytes:
     """A run log that states a metric."""
-    return f"step 1 | loss 3.1\r\nstep 2 | loss 2.9\n---\nval_bpb:          {value}\ndepth: 2\n".encode()
+    return f"{name}\nstep 1 | loss 3.1\rstep 2 | loss 2.9\n---\nval_bpb:          {value}\n".encode()
 
 
 class TinyWorld:
@@ -97,6 +110,7 @@ class TinyWorld:
         self.ledger = ProposalLedger(self.rpc, devnet.addresses.proposal_ledger)  # type: ignore[arg-type]
         self.password_file = folder / "passphrase"
         self.password_file.write_text(PASSPHRASE + "\n")
+        self.password_file.chmod(0o600)
         self._keystores = folder / "keystores"
         self._homes = 0
         self._runs = 0
@@ -105,6 +119,7 @@ class TinyWorld:
             keystore.import_key(
                 self._keystores, who, lambda key=key: key, lambda: PASSPHRASE, work_factor=1 << 4
             )
+        self.register("judge")
         self.project = self.publish()
 
     # --- people --------------------------------------------------------------------------------------
@@ -134,6 +149,12 @@ class TinyWorld:
 
     def nonce(self, who: str = "miner") -> int:
         return self.rpc.nonce(self.address(who), pending=True)
+
+    def register(self, who: str) -> None:
+        """Put somebody on the verifiers' allow-list."""
+        verifiers = VerifierRegistry(self.rpc, self.devnet.addresses.verifier_registry)  # type: ignore[arg-type]
+        data = verifiers.encode("addVerifier", self.address(who))
+        self.sender("deployer").execute(Intent(key="add", to=verifiers.address, data=data))
 
     # --- projects ------------------------------------------------------------------------------------
 
@@ -169,6 +190,32 @@ class TinyWorld:
             registry=self.registry,
             progress=lambda _: None,
         )
+
+    def publish_raw(self, *, protocol: bytes | None = None, baseline: int) -> int:
+        """A project made by somebody whose client checks nothing; returns its id."""
+        project = self.registry.find_project(self.project.project_id)
+        assert project is not None
+        home = self.home()
+        sender, number = self.sender("creator", home), self.registry.project_count()
+        protocol_hash = project.protocol_hash
+        if protocol is not None:
+            publisher = make_publisher(self.settings(home), sender)
+            protocol_hash = publisher.publish(protocol, label="no protocol").digest
+        data = self.registry.encode(
+            "createProject",
+            protocol_hash,
+            project.repo_snapshot_hash,
+            project.benchmark_hash,
+            baseline,
+            project.baseline_metrics_hash,
+            "Raw",
+            "RAW",
+            10**15,
+            10**12,
+            10**6,
+        )
+        sender.execute(Intent(key="create", to=self.registry.address, data=data))
+        return number
 
     def token(self, project_id: int | None = None) -> ProjectToken:
         project = self.registry.find_project(self.project.project_id if project_id is None else project_id)
@@ -217,11 +264,14 @@ class TinyWorld:
         before = self.level(project.id)
         value = f"{before - Decimal(gain):.6f}"
         train = simulated.program(value, name or f"run {self._runs}", looks_ahead=looks_ahead)
-        run_log, control_log = log_of(value) if log is None else log, log_of(f"{before:.6f}")
+        run_log = log_of(value, f"run {self._runs}") if log is None else log
+        control_log = log_of(f"{before:.6f}", f"control {self._runs}")
         (folder / "candidate" / "train.py").write_bytes(train)
         (folder / "run.log").write_bytes(run_log)
         (folder / "control.log").write_bytes(control_log)
-        (folder / "environment.json").write_bytes(canonical_json({"format": "armlx-environment/1"}))
+        (folder / "environment.json").write_bytes(
+            canonical_json({"format": "armlx-environment/1", "run": self._runs})
+        )
         stated = RunFacts(
             chain_id=self.devnet.chain_id,
             ledger=self.ledger.address,
@@ -265,6 +315,26 @@ class TinyWorld:
 
     def submit(self, run_log: Path, home: Path, *extra: object, who: str = "miner", **options: int) -> Ran:
         return call(self.submit_arguments(run_log, home, *extra, who=who, **options))
+
+    def move_best(self, project_id: int | None = None) -> None:
+        """A rival's better code is approved, by a verifier that does not look."""
+        project_id = self.project.project_id if project_id is None else project_id
+        before, count = self.registry.find_project(project_id), self.ledger.proposal_count()
+        assert before is not None
+        ran = self.submit(self.write_run(project_id=project_id), self.home(), who="rival")
+        assert ran.code == 0, ran.err
+        self.send("judge", "claimReview", count)
+        self.send("judge", "approve", count, before.best_score + 10_000, b"\x01" * 32)
+
+    def send(self, who: str, function: str, *arguments: Any) -> None:
+        """A plain call of the ledger, outside our client's rules."""
+        data = self.ledger.encode(function, *arguments)
+        self.sender(who).execute(Intent(key=function, to=self.ledger.address, data=data, what=function))
+
+    def buy(self, who: str, tokens: int, project_id: int | None = None) -> None:
+        token = self.token(project_id)
+        market = read_market(token, ProjectId(0))
+        trade.buy(self.sender(who), token, trade.plan_purchase(market, tokens), key="buy")
 
     # --- the chain -----------------------------------------------------------------------------------
 
