@@ -156,10 +156,12 @@ def test_honest_code_with_an_inflated_claim_is_not_approved(court: Court, tmp_pa
     cheat = CHEATS["claim_inflated"]
     bare = court.bare(cheat.source(), tmp_path / "bare").score
     assert bare is not None
-    claim = float(cheat.facts["claim"]) * court.honest_score
-    assert bare > claim + WORTH / 2
+    claim = float(cheat.facts["claim"]) * bare
     verdict = court.try_source(cheat.source(), tmp_path / "trial")
     assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
+    found = trusted_score(verdict)
+    assert found is not None
+    assert found > claim
 
 
 class BehavesTheSecondTime:
