@@ -155,13 +155,10 @@ def test_a_crash_when_the_loss_looks_poor_ends_the_matter(court: Court, tmp_path
 def test_honest_code_with_an_inflated_claim_is_not_approved(court: Court, tmp_path: Path) -> None:
     cheat = CHEATS["claim_inflated"]
     bare = court.bare(cheat.source(), tmp_path / "bare").score
-    assert bare is not None
-    claim = float(cheat.facts["claim"]) * bare
+    assert bare is not None  # whoever reads the claim instead of the log believes nine tenths of this
+    assert float(cheat.facts["claim"]) * bare < bare - WORTH
     verdict = court.try_source(cheat.source(), tmp_path / "trial")
     assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
-    found = trusted_score(verdict)
-    assert found is not None
-    assert found > claim
 
 
 class BehavesTheSecondTime:
