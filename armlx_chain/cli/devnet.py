@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 import click
 
 from armlx_chain.cli.context import App, network_options
 from armlx_chain.cli.output import emit, say, table
+from armlx_chain.errors import UsageError
 from armlx_chain.settings import devnet_folder
 
 
@@ -93,6 +95,44 @@ def down(app: App) -> None:
 
     stopped = service.down(devnet_folder(app.home, os.environ))
     emit({"stopped": stopped}, ["Stopped." if stopped else "It was not running."], as_json=app.as_json)
+
+
+@devnet.command()
+@click.argument("address")
+@click.option("--coins", type=click.IntRange(min=1, max=1000), default=100, show_default=True)
+@network_options
+def fund(app: App, address: str, coins: int) -> None:
+    """Send coins of the local world to ADDRESS, from its last account.
+
+    \b
+    Example:
+      armlx-chain devnet fund 0x1256AEe341465ACFE16c2bdDFdE9650ca97f1314
+    """
+    from eth_utils import is_address, to_checksum_address
+
+    from armlx_chain.chain.sender import Intent
+    from armlx_chain.cli.wiring import make_sender
+    from armlx_chain.devnet.accounts import derive_accounts
+    from armlx_chain.signing.signer import Signer
+    from armlx_chain.types import Address, Wei
+
+    if app.network_name != "devnet":
+        raise UsageError("Only the local world gives coins away.", next_step="Add --network devnet.")
+    if not is_address(address):
+        raise UsageError(f"{address!r} is not an address.")
+    giver = Signer.from_hex(derive_accounts()[-1].private_key_hex)
+    receipt = make_sender(app.settings, app.rpc, giver).execute(
+        Intent(
+            key=f"fund/{secrets.token_hex(8)}",
+            to=Address(to_checksum_address(address)),
+            data=b"",
+            value=Wei(coins * 10**18),
+            what=f"funding {address}",
+        )
+    )
+    emit(
+        {"tx_hash": receipt.tx_hash, "coins": coins}, [f"Sent {coins} 0G to {address}."], as_json=app.as_json
+    )
 
 
 @devnet.command()
