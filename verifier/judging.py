@@ -20,7 +20,7 @@ from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
 from verifier.gate import check_sources
-from verifier.hardware import EnvironmentFacts, Machine, environment
+from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
 from verifier.materials import Materials
@@ -168,6 +168,14 @@ class Prepared:
             earlier=earlier,
             progress=progress,
         )
+
+
+def interpreter_here(python: Path) -> Interpreter:
+    """The interpreter with what this machine's backend needs; part of the environment digest.
+
+    On the CPU backend MLX must not compile kernels: it would call a compiler that is not there inside.
+    """
+    return Interpreter(python, {"MLX_DISABLE_COMPILE": "1"} if default_backend() == "cpu" else {})
 
 
 def prepare(

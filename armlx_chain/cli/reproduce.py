@@ -55,14 +55,15 @@ def prepared_project(app: App, project_id: int, python: Path) -> Prepared:
 
 def prepare_here(app: App, project: Project, python: Path) -> Prepared:
     """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
-    from verifier.harness.inside import Interpreter
-    from verifier.judging import Folders, prepare
+    from verifier.judging import Folders, interpreter_here, prepare
     from verifier.materials import load_materials
     from verifier.sandbox.select import default_sandbox
 
     materials = load_materials(project, app.storage, data_home=app.home / "data", progress=say)
     folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
-    return prepare(materials, sandbox=default_sandbox(), interpreter=Interpreter(python), folders=folders)
+    return prepare(
+        materials, sandbox=default_sandbox(), interpreter=interpreter_here(python), folders=folders
+    )
 
 
 def noise_of(prepared: Prepared, *, calibrate: str | None, folder: Path) -> Noise:

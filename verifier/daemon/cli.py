@@ -139,9 +139,27 @@ def _preparer(app: App, python: Path) -> Callable[[Project], Prepared]:
 
 
 def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:
+    """The machine's noise. A shortcut is good enough to practise, never to settle other people's stakes."""
     from armlx_chain.cli.reproduce import noise_of
+    from armlx_chain.errors import UsageError, VerifierFault
 
-    return lambda prepared: noise_of(prepared, calibrate=calibrate, folder=app.home / "calibration-runs")
+    practice = app.settings.network.name == "devnet"
+    if calibrate == "quick" and not practice:
+        raise UsageError(
+            "A quick calibration is for the local world only: on a real network stakes depend on it.",
+            next_step="Use --calibrate full.",
+        )
+
+    def noise(prepared: Prepared) -> Noise:
+        found = noise_of(prepared, calibrate=calibrate, folder=app.home / "calibration-runs")
+        if found.shortcut is not None and not practice:
+            raise VerifierFault(
+                "This machine's calibration is a shortcut: " + found.shortcut,
+                next_step=f"Remove {app.home / 'calibrations'} and run again with --calibrate full.",
+            )
+        return found
+
+    return noise
 
 
 def _consent(auto_reject: bool) -> Callable[[Proposal, str], bool]:

@@ -21,8 +21,7 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Tokens, Wei
 from verifier import calibration
 from verifier.hardware import Machine, environment
-from verifier.harness.inside import Interpreter
-from verifier.judging import LOCK_FILE, project_key
+from verifier.judging import LOCK_FILE, interpreter_here, project_key
 from verifier.model import Noise, bpb
 from verifier.rerun import Benchmark, HarnessRunner
 from verifier.sandbox.select import default_sandbox
@@ -50,7 +49,7 @@ def measure_baseline(stage: Stage) -> Measured:
         ManifestEntry(f.path, len(data[f.path]), root_of(data[f.path]), ManifestRole(f.role)) for f in files
     )
     snapshot = snapshot_files()
-    sandbox, interpreter = default_sandbox(), Interpreter(Path(sys.executable))
+    sandbox, interpreter = default_sandbox(), interpreter_here(Path(sys.executable))
     sandbox.check()
     benchmark = Benchmark.prepare(
         snapshot,
