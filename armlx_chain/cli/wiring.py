@@ -29,7 +29,7 @@ from armlx_chain.signing import keystore as keystores
 from armlx_chain.signing import passphrase
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.zerog.endpoints import Endpoint
-from armlx_chain.storage.zerog.upload import RpcPriceReader, ZeroGPublisher
+from armlx_chain.storage.zerog.upload import RpcPriceReader, UploadSettings, ZeroGPublisher
 from armlx_chain.types import Root, Wei
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 PROTOCOL_LIMIT_BYTES = 1 << 20
 MAX_STORAGE_FEE = Wei(10**17)
 """Never pay more for one file: some twenty times what the largest log costs on Galileo."""
+
+LOCAL_POLL_SECONDS = 0.05
+"""A storage node on this machine need not be spared questions."""
 
 
 def ask_passphrase(question: str) -> str:
@@ -102,6 +105,7 @@ def make_publisher(settings: Settings, sender: TxSender) -> ZeroGPublisher:
         price=RpcPriceReader(network.rpc_url),
         submitter=sender.address,
         max_fee=MAX_STORAGE_FEE,
+        settings=UploadSettings(poll=LOCAL_POLL_SECONDS) if network.name == "devnet" else None,
     )
 
 

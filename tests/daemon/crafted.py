@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from armlx_chain.chain.contracts import Proposal
-from armlx_chain.chain.sender import Intent
 from armlx_chain.claims.runfolder import read_run_folder
-from armlx_chain.claims.submit import Terms, pack_run, plan_submission
+from armlx_chain.claims.submit import SubmitPlan, Terms, pack_run, plan_submission
 from armlx_chain.cli.context import App
 from armlx_chain.cli.wiring import claim_facts, control_root_of, make_publisher
 from armlx_chain.formats.evidence import Evidence
-from armlx_chain.market import trade
-from armlx_chain.market.trade import read_market
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, ProjectId
 from tests.faults.tinyworld import SEED_BLOCKS, STAKE, TinyWorld
 
 
 class Crafted:
-    """Makes one proposal by a miner whose client is not ours."""
+    """Makes proposals from one run, by a miner whose client is not ours."""
 
     def __init__(self, world: TinyWorld, project_id: int | None = None) -> None:
         self.world = world
@@ -55,7 +53,7 @@ class Crafted:
             publish: Whether anything is uploaded.
         """
         world = self.world
-        plan, files = self._plan()
+        plan, files = self._plan
         bundle = plan.packed.data if bundle is None else bundle
         stated = replace(plan.unsigned, **{"candidate_root": root_of(bundle), **(claim or {})})
         log = plan.packed.run.run_log if run_log is None else run_log
@@ -68,8 +66,13 @@ class Crafted:
         ).encode()
         document = document if evidence is None else evidence
         candidate = bundle if ledger_bundle is None else ledger_bundle
-        proposal = self._send(
-            candidate, document, int(plan.score) + score_above, recipient or world.address("miner")
+        proposal = world.stake(
+            self._sender,
+            self.project_id,
+            root_of(candidate).digest,
+            root_of(document).digest,
+            int(plan.score) + score_above,
+            recipient or world.address("miner"),
         )
         if publish:
             publisher = make_publisher(world.settings(self._home), self._sender)
@@ -78,11 +81,12 @@ class Crafted:
         world.devnet.mine(SEED_BLOCKS)
         return proposal
 
-    def _plan(self) -> tuple[Any, tuple[bytes, bytes]]:
+    @cached_property
+    def _plan(self) -> tuple[SubmitPlan, tuple[bytes, bytes]]:
         world = self.world
         app = App("devnet", self._home, None, None, False)
         facts, token = claim_facts(app, int(self.project_id))
-        run = read_run_folder(world.write_run(project_id=self.project_id), facts.protocol)
+        run = read_run_folder(world.write_run(project_id=self.project_id, unique=False), facts.protocol)
         packed = pack_run(run, world.address("miner"))
         terms = Terms(miner=world.address("miner"), reward_recipient=world.address("miner"), stake=STAKE)
         plan = plan_submission(
@@ -94,23 +98,6 @@ class Crafted:
             now=1_800_000_000,
         )
         return plan, (run.control_log, run.environment)
-
-    def _send(self, candidate: bytes, document: bytes, score: int, recipient: Address) -> Proposal:
-        return self.send_raw(root_of(candidate).digest, root_of(document).digest, score, recipient)
-
-    def send_raw(self, code: bytes, evidence: bytes, score: int, recipient: Address) -> Proposal:
-        """Buy, allow and submit, whatever it says."""
-        world, token = self.world, self.world.token(self.project_id)
-        missing = STAKE - token.balance_of(self._sender.address)
-        if missing > 0:
-            purchase = trade.plan_purchase(read_market(token, self.project_id), missing)
-            trade.buy(self._sender, token, purchase, key="buy")
-        ledger, number = world.ledger, world.ledger.proposal_count()
-        allow = token.encode("approve", ledger.address, STAKE)
-        self._sender.execute(Intent(key="allow", to=token.address, data=allow))
-        data = ledger.encode("submit", int(self.project_id), code, evidence, score, STAKE, recipient)
-        self._sender.execute(Intent(key="submit", to=ledger.address, data=data))
-        return world.proposal(number)
 
     @classmethod
     def on_broken_project(cls, world: TinyWorld) -> Proposal:
@@ -127,6 +114,8 @@ class Crafted:
         project = self.world.registry.find_project(self.project_id)
         assert project is not None
         score = project.best_score + above
-        proposal = self.send_raw(b"\x07" * 32, b"\x08" * 32, score, self.world.address("miner"))
+        proposal = self.world.stake(
+            self._sender, self.project_id, b"\x07" * 32, b"\x08" * 32, score, self.world.address("miner")
+        )
         self.world.devnet.mine(SEED_BLOCKS)
         return proposal

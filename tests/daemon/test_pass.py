@@ -368,7 +368,8 @@ CONTRADICTIONS = (
 
 
 def test_papers_that_contradict_themselves_are_undecided_and_nothing_is_sent(world: TinyWorld) -> None:
-    found = {papers.__name__: papers(Crafted(world)) for papers in CONTRADICTIONS}
+    crafted = Crafted(world)
+    found = {papers.__name__: papers(crafted) for papers in CONTRADICTIONS}
     home, nonce = world.home(), world.nonce("validator")
     ran = validate(world, home, "--auto-reject")
     for name, proposal in found.items():

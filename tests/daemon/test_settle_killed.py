@@ -122,16 +122,22 @@ def test_killed_at_every_broadcast_in_turn_a_verdict_is_settled_once(
     settling.require_settled_once()
 
 
+GUARD = "armlx_chain.signing.guard:SingleSignGuard.check_and_insert"
+STORE = "verifier.daemon.store:FindingStore"
+
+
 @pytest.mark.parametrize(
-    ("call", "when"),
+    ("settling", "call", "when"),
     [
-        ("verifier.daemon.store:FindingStore.judged", "before"),
-        ("verifier.daemon.store:FindingStore.judged", "after"),
-        ("armlx_chain.signing.guard:SingleSignGuard.check_and_insert", "after"),
-        ("verifier.daemon.store:FindingStore.signed", "before"),
-        ("verifier.daemon.store:FindingStore.signed", "after"),
+        pytest.param(False, f"{STORE}.judged", "before", id="approve-judged-not-recorded"),
+        pytest.param(False, f"{STORE}.judged", "after", id="approve-recorded"),
+        pytest.param(False, GUARD, "after", id="approve-in-the-guard-not-signed"),
+        pytest.param(False, f"{STORE}.signed", "before", id="approve-signed-not-kept"),
+        pytest.param(False, f"{STORE}.signed", "after", id="approve-kept"),
+        pytest.param(True, GUARD, "after", id="reject-in-the-guard-not-signed"),
+        pytest.param(True, f"{STORE}.signed", "before", id="reject-signed-not-kept"),
     ],
-    ids=["judged-not-recorded", "recorded", "in-the-guard-not-signed", "signed-not-kept", "kept"],
+    indirect=["settling"],
 )
 def test_killed_round_the_signature_one_verdict_is_signed(
     settling: Settling, launcher: Launcher, call: str, when: str

@@ -3,7 +3,8 @@
 Started once with everything imported; every job is a fork, so that a kill costs no start-up time. Jobs come
 as JSON lines on stdin, answers go to stdout.
 
-A job: ``{"arguments": [...], "validator": bool, "simulate": bool, "stop": null | {...}, "out": path}``.
+A job: ``{"arguments": [...], "validator": bool, "simulate": bool, "stop": null | {...}, "devnet": path,
+"out": path}``.
 A stop: ``{"event": "signed" | "broadcast" | "mined", "number": n}``, counted over the process, or
 ``{"call": "package.module:Class.function", "when": "before" | "after", "number": n}``. It ends the process
 with SIGKILL, or with ``"pause": true`` suspends it until the job ``{"continue": pid}``.
@@ -78,6 +79,7 @@ def _child(job: dict[str, Any]) -> None:
     handle = os.open(job["out"], os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    os.environ["ARMLX_DEVNET"] = job["devnet"]
     if job["simulate"]:
         armlx_chain.cli.reproduce.prepare_here = simulated.prepare
         armlx_chain.cli.reproduce.noise_of = simulated.noise

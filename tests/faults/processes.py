@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+DEVNET = "ARMLX_DEVNET"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -62,7 +63,8 @@ class Launcher:
         for _ in jobs:
             self._jobs += 1
             texts.append(self._folder / f"job-{self._jobs}.txt")
-        asked = [{**job.__dict__, "out": str(text)} for job, text in zip(jobs, texts, strict=True)]
+        common = {"devnet": os.environ[DEVNET]}
+        asked = [{**job.__dict__, **common, "out": str(text)} for job, text in zip(jobs, texts, strict=True)]
         return self._ask({"jobs": asked}, texts)
 
     def resume(self, paused: Ended) -> Ended:

@@ -153,7 +153,10 @@ def test_killed_at_every_broadcast_in_turn_it_ends_once(
 @pytest.mark.parametrize(
     ("name", "event"),
     [
-        *((name, event) for name in BROADCASTS[:3] for event in EVENTS),
+        ("buy", "signed"),
+        ("approve", "mined"),
+        ("submit", "signed"),
+        ("submit", "broadcast"),
         ("candidate", "signed"),
         ("evidence", "broadcast"),
     ],

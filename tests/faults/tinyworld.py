@@ -32,7 +32,7 @@ from armlx_chain.cli import main as chain_main
 from armlx_chain.cli.wiring import control_root_of, make_publisher, make_sender
 from armlx_chain.devnet.benchmark.project import protocol_document
 from armlx_chain.devnet.world import Devnet
-from armlx_chain.formats.bundle import read_candidate
+from armlx_chain.formats.bundle import Authorship, pack_candidate, read_candidate
 from armlx_chain.formats.canonical import canonical_json
 from armlx_chain.formats.evidence import Evidence
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
@@ -114,6 +114,7 @@ class TinyWorld:
         self._keystores = folder / "keystores"
         self._homes = 0
         self._runs = 0
+        self._stakes = 0
         for who in CAST:
             key = devnet.accounts[CAST[who]].private_key_hex
             keystore.import_key(
@@ -244,13 +245,14 @@ class TinyWorld:
         looks_ahead: bool = False,
         project_id: int | None = None,
         log: bytes | None = None,
-        name: str | None = None,
+        unique: bool = True,
         **facts: Any,
     ) -> Path:
         """A run folder such as ``reproduce`` leaves behind, against the project's present best.
 
         Args:
             log: The run log instead of one that states the right value; its digest is recorded.
+            unique: Whether logs and environment are this run's own, so that each has to be uploaded.
             facts: Members of ``RunFacts`` to state otherwise.
 
         Returns:
@@ -263,14 +265,15 @@ class TinyWorld:
         assert project is not None
         before = self.level(project.id)
         value = f"{before - Decimal(gain):.6f}"
-        train = simulated.program(value, name or f"run {self._runs}", looks_ahead=looks_ahead)
-        run_log = log_of(value, f"run {self._runs}") if log is None else log
-        control_log = log_of(f"{before:.6f}", f"control {self._runs}")
+        train = simulated.program(value, f"run {self._runs}", looks_ahead=looks_ahead)
+        number = self._runs if unique else 0
+        run_log = log_of(value, f"run {number}") if log is None else log
+        control_log = log_of(f"{before:.6f}", f"control {number}")
         (folder / "candidate" / "train.py").write_bytes(train)
         (folder / "run.log").write_bytes(run_log)
         (folder / "control.log").write_bytes(control_log)
         (folder / "environment.json").write_bytes(
-            canonical_json({"format": "armlx-environment/1", "run": self._runs})
+            canonical_json({"format": "armlx-environment/1", "run": number})
         )
         stated = RunFacts(
             chain_id=self.devnet.chain_id,
@@ -318,13 +321,40 @@ class TinyWorld:
 
     def move_best(self, project_id: int | None = None) -> None:
         """A rival's better code is approved, by a verifier that does not look."""
-        project_id = self.project.project_id if project_id is None else project_id
-        before, count = self.registry.find_project(project_id), self.ledger.proposal_count()
-        assert before is not None
-        ran = self.submit(self.write_run(project_id=project_id), self.home(), who="rival")
-        assert ran.code == 0, ran.err
-        self.send("judge", "claimReview", count)
-        self.send("judge", "approve", count, before.best_score + 10_000, b"\x01" * 32)
+        project = self.registry.find_project(self.project.project_id if project_id is None else project_id)
+        assert project is not None
+        level = self.level(project.id) - Decimal("0.010000")
+        author = Authorship(self.address("rival"), project.id, self.devnet.chain_id)
+        bundle = pack_candidate({"train.py": simulated.program(f"{level:.6f}", "a rival's")}, author)
+        home = self.home()
+        sender = self.sender("rival", home)
+        make_publisher(self.settings(home), sender).publish(bundle, label="a rival's candidate")
+        score = project.best_score + 10_000
+        proposal = self.stake(sender, project.id, root_of(bundle).digest, b"\x01" * 32, score, sender.address)
+        self.send("judge", "claimReview", int(proposal.id))
+        self.send("judge", "approve", int(proposal.id), score, b"\x01" * 32)
+
+    def stake(
+        self,
+        sender: TxSender,
+        project_id: int,
+        code: bytes,
+        evidence: bytes,
+        score: int,
+        recipient: Address,
+    ) -> Proposal:
+        """Buy, allow and submit, whatever it says: a client that checks nothing."""
+        self._stakes += 1
+        token, ledger, number = self.token(project_id), self.ledger, self.ledger.proposal_count()
+        missing = STAKE - token.balance_of(sender.address)
+        if missing > 0:
+            purchase = trade.plan_purchase(read_market(token, ProjectId(project_id)), missing)
+            trade.buy(sender, token, purchase, key=f"buy/{self._stakes}")
+        allow = token.encode("approve", ledger.address, STAKE)
+        sender.execute(Intent(key=f"allow/{self._stakes}", to=token.address, data=allow))
+        data = ledger.encode("submit", int(project_id), code, evidence, score, STAKE, recipient)
+        sender.execute(Intent(key=f"submit/{self._stakes}", to=ledger.address, data=data))
+        return self.proposal(number)
 
     def send(self, who: str, function: str, *arguments: Any) -> None:
         """A plain call of the ledger, outside our client's rules."""
@@ -365,7 +395,7 @@ class TinyWorld:
 
     def submitted(self, *, gain: str = "0.050000", looks_ahead: bool = False, who: str = "miner") -> Proposal:
         """An honest submission whose seed block is mined."""
-        run_log = self.write_run(gain=gain, looks_ahead=looks_ahead)
+        run_log = self.write_run(gain=gain, looks_ahead=looks_ahead, unique=False)
         count = self.ledger.proposal_count()
         ran = self.submit(run_log, self.home(), who=who)
         assert ran.code == 0, ran.err
