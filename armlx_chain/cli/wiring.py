@@ -149,10 +149,9 @@ def open_project(app: App, project_id: int) -> tuple[Project, ProjectToken]:
     registry = registry_of(app)
     project = registry.find_project(project_id)
     if project is None:
-        raise UsageError(
-            f"There is no project {project_id} on {app.settings.network.name}:"
-            f" ids run from 0 to {registry.project_count() - 1}."
-        )
+        count = registry.project_count()
+        known = f"ids run from 0 to {count - 1}" if count else "there is none yet"
+        raise UsageError(f"There is no project {project_id} on {app.settings.network.name}: {known}.")
     token = ProjectToken(app.rpc, project.token)
     if token.proposal_ledger() != app.settings.network.proposal_ledger or token.decimals() != 0:
         raise WrongChain(f"The token of project {project_id} does not belong to the configured ledger.")
