@@ -12,7 +12,7 @@ from armlx_chain.chain.contracts import Proposal, Status
 from armlx_chain.chain.journal import State
 from armlx_chain.formats.bundle import Authorship, pack_candidate
 from tests.daemon.crafted import Crafted
-from tests.daemon.test_settle_killed import Settling
+from tests.daemon.settling import Settling
 from tests.faults import simulated
 from tests.faults.processes import Job, Launcher
 from tests.faults.tinyworld import SEED_BLOCKS, STAKE, Ran, TinyWorld, call

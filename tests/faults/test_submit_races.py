@@ -8,7 +8,7 @@ import pytest
 
 from armlx_chain.chain.journal import State
 from tests.faults.processes import Job, Launcher
-from tests.faults.test_submit_killed import Submitting
+from tests.faults.submitting import Submitting
 from tests.faults.tinyworld import STAKE, TinyWorld
 
 pytestmark = pytest.mark.e2e
