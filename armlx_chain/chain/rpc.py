@@ -26,8 +26,10 @@ from web3.exceptions import (
 
 from armlx_chain.chain.reverts import revert_error
 from armlx_chain.errors import ChainError, RpcUnavailable, WrongChain
+from armlx_chain.recursion import tame_recursion
 from armlx_chain.types import Address, BlockNumber, TxHash, Wei
 
+tame_recursion()
 log = logging.getLogger(__name__)
 _NOT_OURS = ("gas_price_strategy", "ens_name_to_address", "validation", "gas_estimate")
 """Middleware of the library that we do without: transactions are filled in and signed by us, addresses are
@@ -102,7 +104,7 @@ class Rpc:
                 f"{self.url} cannot be reached for {what}: {type(error).__name__}.",
                 next_step="Check the endpoint, or give another with --rpc-url, and try again.",
             ) from error
-        except (Web3Exception, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (Web3Exception, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RpcUnavailable(
                 f"{self.url} gave an answer to {what} that makes no sense: {error}"
             ) from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from armlx_chain.errors import DevnetError
+from armlx_chain.recursion import tame_recursion
 from armlx_chain.types import Address, Wei
 
 TEST_MNEMONIC = "test test test test test test test test test test test junk"
@@ -68,6 +69,8 @@ def check_chain_id(chain_id: int) -> None:
 def derive_accounts(count: int = ACCOUNT_COUNT, mnemonic: str = TEST_MNEMONIC) -> tuple[DevAccount, ...]:
     """The first accounts of a mnemonic on the path m/44'/60'/0'/0/i (BIP-32, BIP-39, BIP-44)."""
     from eth_account.hdaccount import HDPath, seed_from_mnemonic
+
+    tame_recursion()
     from eth_keys import keys
 
     seed = seed_from_mnemonic(mnemonic, "")

@@ -11,9 +11,12 @@ from eth_typing import Hash32
 
 from armlx_chain.errors import GuardRefused, SigningError
 from armlx_chain.formats.typed import TypedData
+from armlx_chain.recursion import tame_recursion
 from armlx_chain.types import Address
 
 __all__ = ["Signer"]
+
+tame_recursion()
 
 
 class Signer:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armlx_chain.devnet.node.evm import import_evm
+
 GAS = 12_000_000
 RICH = 10**30
 START_TIME = 2_000_000_000
@@ -104,6 +106,8 @@ class EmbeddedEngine(Engine):
         from eth.db.backends.memory import MemoryDB
         from eth.vm.forks.cancun import CancunVM
         from eth_utils import keccak, to_checksum_address
+
+        import_evm()
 
         raw = [keccak(text=f"account {index}")[12:] for index in range(10)]
         self.accounts = tuple(to_checksum_address(item) for item in raw)
