@@ -4,6 +4,7 @@
 
     ArmlxError
     ├── UsageError                    the request itself makes no sense                        (exit 2)
+    ├── MachineError                  a file or database of this machine fails                 (exit 1)
     ├── StorageError                  fetching or publishing bytes                             (exit 1)
     │   ├── RootFormatError           not a content address we know                            (exit 2)
     │   ├── ContentMismatch           bytes that do not belong to the root asked for           (exit 3)
@@ -95,6 +96,10 @@ class ArmlxError(Exception):
 
 class UsageError(ArmlxError):
     exit_code = EXIT_USAGE
+
+
+class MachineError(ArmlxError):
+    pass
 
 
 class StorageError(ArmlxError):

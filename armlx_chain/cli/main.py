@@ -13,7 +13,7 @@ import click
 
 from armlx_chain import __version__
 from armlx_chain.cli.output import show_error, show_json_error
-from armlx_chain.errors import EXIT_ERROR, EXIT_INTERRUPTED, ArmlxError, UsageError
+from armlx_chain.errors import EXIT_ERROR, EXIT_INTERRUPTED, ArmlxError, MachineError, UsageError
 
 _COMMANDS = {
     "fetch": "armlx_chain.cli.fetch:fetch",
@@ -88,7 +88,7 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
     except BrokenPipeError:
         return EXIT_ERROR
     except (OSError, sqlite3.Error) as error:
-        show_error(ArmlxError(f"A file or database on this machine fails: {error}."), as_json=as_json)
+        show_error(MachineError(f"A file or database on this machine fails: {error}."), as_json=as_json)
         return EXIT_ERROR
     return result if isinstance(result, int) else 0
 

@@ -81,6 +81,11 @@ class Crafted:
         world.devnet.mine(SEED_BLOCKS)
         return proposal
 
+    @property
+    def honest_log(self) -> bytes:
+        """The log that the claim signs."""
+        return self._plan[0].packed.run.run_log
+
     @cached_property
     def _plan(self) -> tuple[SubmitPlan, tuple[bytes, bytes]]:
         world = self.world

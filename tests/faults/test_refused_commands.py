@@ -72,7 +72,7 @@ def test_storage_that_is_down(refusal: Refusal, world: TinyWorld) -> None:
 
 def test_a_file_that_cannot_be_written(refusal: Refusal, world: TinyWorld, tmp_path: Path) -> None:
     given = ["fetch", world.project.protocol_root, "-o", tmp_path / "missing" / "protocol.json"]
-    refusal.require(given, 1, "ArmlxError", "No such file or directory")
+    refusal.require(given, 1, "MachineError", "No such file or directory")
 
 
 # --- keys ---------------------------------------------------------------------------------------------

@@ -150,6 +150,13 @@ def test_a_best_that_moved_since(refusal: Refusal, world: TinyWorld) -> None:
     refusal.submit(run_log, code=3, error="ClaimRefused", words=("best moved", "reproduce again"))
 
 
+def test_a_project_whose_protocol_does_not_parse(refusal: Refusal, world: TinyWorld) -> None:
+    broken = world.publish_raw(protocol=b"{}", baseline=-9_000_000)
+    refusal.submit(
+        world.write_run(project_id=broken), code=1, error="ProtocolInvalid", words=("schemaKind is missing",)
+    )
+
+
 def test_nobody_to_review(refusal: Refusal, world: TinyWorld) -> None:
     verifiers = VerifierRegistry(world.rpc, world.devnet.addresses.verifier_registry)  # type: ignore[arg-type]
     for who in ("validator", "judge"):
