@@ -1,8 +1,8 @@
 """Keeps a library's recursion limit from turning hostile input into a crash.
 
-py_ecc, which web3 and eth_account import, sets the interpreter's limit to 100,000: far beyond what a thread's
-C stack holds. From then on a text of nested brackets kills the process instead of raising RecursionError, which
-every reader of foreign bytes here turns into a domain error.
+py_ecc, which web3 and eth_account import, sets the interpreter's limit to 100,000: far beyond what the C
+stack of a thread holds. From then on a text of nested brackets kills the process instead of raising
+RecursionError, which every reader of foreign bytes here turns into a domain error.
 """
 
 from __future__ import annotations
