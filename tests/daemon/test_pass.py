@@ -366,8 +366,8 @@ def no_bundle(crafted: Crafted) -> Proposal:
 
 CONTRADICTIONS = (
     other_log, other_log_with_the_same_value, log_states_otherwise, wrong_signature, signed_by_another,
-    claim_of_another_miner, bundle_of_another_miner, bundle_that_the_claim_does_not_name, another_recipient, another_score,
-    no_document, no_bundle,
+    claim_of_another_miner, bundle_of_another_miner, bundle_that_the_claim_does_not_name,
+    another_recipient, another_score, no_document, no_bundle,
 )  # fmt: skip
 
 
