@@ -214,7 +214,6 @@ def test_without_consent_nothing_is_sent(refusal: Refusal, world: TinyWorld, opt
     for given in (
         ["submit", "--run", world.write_run(), *refusal.key("miner")],
         ["buy", "--project", 0, "--count", 1, *refusal.key("miner")],
-        ["sell", "--project", 0, "--count", 1, *refusal.key("miner")],
     ):
         ran = refusal.run([*given, *option, "--json"])
         if option:
