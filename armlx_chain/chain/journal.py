@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from armlx_chain.durable import open_durable
 from armlx_chain.errors import JournalError
 from armlx_chain.types import Address, TxHash
 
+_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempt (
     id INTEGER PRIMARY KEY,
@@ -74,17 +75,11 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, chain: str, account: Address) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._chain = chain
         self._account = account
         self._held = 0
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA fullfsync=ON")
-        self._db.executescript(_SCHEMA)
+        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

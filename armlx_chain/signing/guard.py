@@ -9,7 +9,6 @@ Keyed by chain id and genesis hash too, so that a restarted local chain is anoth
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,13 +16,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from armlx_chain.durable import open_durable
 from armlx_chain.errors import GuardRefused
 from armlx_chain.types import Address, ProposalId
 
 __all__ = ["GuardKey", "SingleSignGuard"]
 
 _SCHEMA_VERSION = 1
-_WAIT_SECONDS = 30.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS verdicts (
     chain_id TEXT NOT NULL,
@@ -103,7 +102,7 @@ class SingleSignGuard:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """An exclusive transaction: committed to disk at its end, rolled back on any error."""
         try:
-            with closing(self._open()) as database:
+            with closing(open_durable(self._path, _CREATE, version=_SCHEMA_VERSION)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 try:
                     yield database
@@ -117,32 +116,3 @@ class SingleSignGuard:
                 f"The single-sign guard at {self._path} cannot keep its record: {failed}.",
                 meaning="Without the record a second verdict could be signed, so nothing was signed.",
             ) from failed
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        database = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
-        try:
-            _prepare(database, self._path)
-        except BaseException:
-            database.close()
-            raise
-        return database
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    database.execute(f"PRAGMA busy_timeout = {int(_WAIT_SECONDS * 1000)}")
-    if database.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise GuardRefused(
-            f"The single-sign guard at {path} cannot use a write-ahead log on this file system."
-        )
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, _SCHEMA_VERSION):
-        raise GuardRefused(f"The single-sign guard at {path} was written by another version of this program.")
-    if version == 0:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute(_CREATE)
-        database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        database.execute("COMMIT")

@@ -14,12 +14,14 @@ and signed is nothing that another key may carry on.
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from armlx_chain.durable import open_durable
+
+_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS finding (
     chain TEXT NOT NULL,
@@ -72,14 +74,8 @@ class FindingStore:
     """The findings of one verifier account on one ledger."""
 
     def __init__(self, path: Path, *, chain: str, ledger: str, account: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._where = (chain, ledger.lower(), account.lower())
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA fullfsync=ON")
-        self._db.executescript(_SCHEMA)
+        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION)
 
     def find(self, proposal_id: int) -> Finding | None:
         """The row of a proposal."""
