@@ -8,6 +8,7 @@
     ├── StorageError                  fetching or publishing bytes                             (exit 1)
     │   ├── RootFormatError           not a content address we know                            (exit 2)
     │   ├── ContentMismatch           bytes that do not belong to the root asked for           (exit 3)
+    │   ├── ContentUnproven           served, but nobody gives a proof that it belongs         (exit 3)
     │   ├── ContentNotFound           nobody has it (yet)                                      (exit 75)
     │   ├── ContentTooLarge           more bytes than the limit                                (exit 1)
     │   ├── StorageUnavailable        no endpoint answered                                     (exit 75)
@@ -111,6 +112,10 @@ class RootFormatError(StorageError):
 
 
 class ContentMismatch(StorageError):
+    exit_code = EXIT_FINDING
+
+
+class ContentUnproven(StorageError):
     exit_code = EXIT_FINDING
 
 

@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from armlx_chain.errors import ContentMismatch, ContentTooLarge, StorageError
-from armlx_chain.storage.interface import Storage, VerifiedBytes
+from armlx_chain.storage.interface import Fetcher, VerifiedBytes
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root
 
@@ -87,9 +87,9 @@ class ContentCache:
 
 
 class CachedStorage:
-    """A :class:`Storage` that looks into a cache first and keeps what it fetched."""
+    """A :class:`Fetcher` that looks into a cache first and keeps what it fetched."""
 
-    def __init__(self, inner: Storage, cache: ContentCache) -> None:
+    def __init__(self, inner: Fetcher, cache: ContentCache) -> None:
         self._inner = inner
         self._cache = cache
 

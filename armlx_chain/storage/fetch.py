@@ -7,8 +7,9 @@ from pathlib import Path
 
 from armlx_chain.errors import SchemeUnsupported
 from armlx_chain.storage.cache import CachedStorage, ContentCache
+from armlx_chain.storage.files import WholeFiles
 from armlx_chain.storage.http import Timeouts
-from armlx_chain.storage.interface import Storage, VerifiedBytes
+from armlx_chain.storage.interface import Fetcher, Progress, Storage, VerifiedBytes, VerifiedFile
 from armlx_chain.storage.zerog.client import Endpoint, ZeroGStorage
 from armlx_chain.types import Root
 
@@ -27,12 +28,28 @@ class _ByScheme:
         self._storages = storages
 
     def fetch(self, root: Root, *, max_bytes: int, expected_size: int | None = None) -> VerifiedBytes:
+        return self._of(root).fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+
+    def download(
+        self,
+        root: Root,
+        destination: Path,
+        *,
+        max_bytes: int,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> VerifiedFile:
+        return self._of(root).download(
+            root, destination, max_bytes=max_bytes, expected_size=expected_size, progress=progress
+        )
+
+    def _of(self, root: Root) -> Storage:
         storage = self._storages.get(root.scheme)
         if storage is None:
             raise SchemeUnsupported(
                 _WHY.get(root.scheme, f"{root.scheme} is not supported."), details={"root": str(root)}
             )
-        return storage.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+        return storage
 
 
 def open_storage(
@@ -43,7 +60,7 @@ def open_storage(
     Raises:
         UsageError: if there is no URL, or one that is not http or https.
     """
-    zerog: Storage = ZeroGStorage([Endpoint(url) for url in indexer_urls], timeouts=timeouts)
+    zerog: Fetcher = ZeroGStorage([Endpoint(url) for url in indexer_urls], timeouts=timeouts)
     if cache_dir is not None:
         zerog = CachedStorage(zerog, ContentCache(cache_dir))
-    return _ByScheme({"0g": zerog})
+    return _ByScheme({"0g": WholeFiles(zerog)})

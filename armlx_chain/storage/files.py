@@ -1,0 +1,86 @@
+"""Files that appear under their name only when they are complete.
+
+- Written beside the destination, synced, renamed: a reader sees the old file or the whole new one.
+- A full disk or a folder that cannot be written is a :class:`MachineError` and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from armlx_chain.errors import MachineError
+from armlx_chain.storage.interface import Fetcher, Progress, VerifiedBytes, VerifiedFile
+from armlx_chain.types import Root
+
+__all__ = ["WholeFiles", "cannot_write", "write_file", "writing"]
+
+
+def cannot_write(path: Path, error: OSError) -> MachineError:
+    """The error for a file that cannot be written."""
+    return MachineError(
+        f"{path} cannot be written: {error.strerror or error}.",
+        meaning="Nothing was left under that name that was not there before.",
+        next_step="Free space there, or choose another place.",
+    )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets the name ``path`` when the block ends well, and is gone when it does not.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``; see :func:`writing`."""
+    with writing(path) as file:
+        file.write(data)
+
+
+class WholeFiles:
+    """Downloads of a storage that only knows content small enough for memory, such as signed documents."""
+
+    def __init__(self, inner: Fetcher) -> None:
+        self._inner = inner
+
+    def fetch(self, root: Root, *, max_bytes: int, expected_size: int | None = None) -> VerifiedBytes:
+        """See :meth:`armlx_chain.storage.interface.Fetcher.fetch`."""
+        return self._inner.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+
+    def download(
+        self,
+        root: Root,
+        destination: Path,
+        *,
+        max_bytes: int,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> VerifiedFile:
+        """See :meth:`armlx_chain.storage.interface.Storage.download`; nothing is resumed here."""
+        found = self.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+        if progress is not None:
+            progress.start(len(found.data))
+            progress.advance(len(found.data))
+        write_file(destination, found.data)
+        return VerifiedFile(
+            root, destination, len(found.data), found.source, found.faults, found.proof, found.evidence
+        )
