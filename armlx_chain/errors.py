@@ -10,8 +10,12 @@
     │   ├── ContentMismatch           bytes that do not belong to the root asked for           (exit 3)
     │   ├── ContentUnproven           served, but nobody gives a proof that it belongs         (exit 3)
     │   ├── ContentNotFound           nobody has it (yet)                                      (exit 75)
+    │   │   ├── ContentNotFinal       announced, its upload is not complete yet                (exit 75)
+    │   │   ├── ContentIncomplete     said to be stored for good, but parts are missing        (exit 75)
+    │   │   └── ContentPruned         it was stored, and the nodes dropped it                  (exit 1)
     │   ├── ContentTooLarge           more bytes than the limit                                (exit 1)
     │   ├── StorageUnavailable        no endpoint answered                                     (exit 75)
+    │   ├── EncryptionError           an encrypted file, and no key that can open it           (exit 4)
     │   ├── EndpointFault             one endpoint misbehaved; the next is tried               (exit 75)
     │   └── SchemeUnsupported         a scheme this build cannot prove yet                     (exit 1)
     ├── ProtocolError                 protocol.json                                            (exit 1)
@@ -123,12 +127,28 @@ class ContentNotFound(StorageError):
     exit_code = EXIT_TRY_LATER
 
 
+class ContentNotFinal(ContentNotFound):
+    pass
+
+
+class ContentIncomplete(ContentNotFound):
+    pass
+
+
+class ContentPruned(ContentNotFound):
+    exit_code = EXIT_ERROR
+
+
 class ContentTooLarge(StorageError):
     pass
 
 
 class StorageUnavailable(StorageError):
     exit_code = EXIT_TRY_LATER
+
+
+class EncryptionError(StorageError):
+    exit_code = EXIT_KEY
 
 
 class EndpointFault(StorageError):

@@ -18,7 +18,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,9 +187,17 @@ class BoundedHttp:
         """Close idle connections."""
         self._adapter.close()
 
-    def get(self, url: str, *, limit: int, seconds: float, params: Mapping[str, str] | None = None) -> Answer:
+    def get(
+        self,
+        url: str,
+        *,
+        limit: int,
+        seconds: float,
+        params: Mapping[str, str] | None = None,
+        receive: Callable[[bytes], object] | None = None,
+    ) -> Answer:
         """GET ``url``; see :meth:`send`."""
-        return self.send("GET", url, limit=limit, seconds=seconds, params=params)
+        return self.send("GET", url, limit=limit, seconds=seconds, params=params, receive=receive)
 
     def post_json(self, url: str, body: bytes, *, limit: int, seconds: float) -> Answer:
         """POST a JSON document; see :meth:`send`."""
@@ -204,8 +212,12 @@ class BoundedHttp:
         seconds: float,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        receive: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """One request, one bounded answer, within ``seconds``.
+
+        Args:
+            receive: Takes the body of a 200 answer block by block as it comes; ``body`` is empty then.
 
         Raises:
             EndpointFault: unreachable, too slow, too large, redirected, compressed or not HTTP.
@@ -223,7 +235,7 @@ class BoundedHttp:
                 proxies=requests.utils.get_environ_proxies(url),
             )
             try:
-                answer = self._read(url, response, limit)
+                answer = self._read(url, response, limit, receive)
             except BaseException:
                 response.raw.close()  # what is left of the body is never read
                 raise
@@ -252,7 +264,13 @@ class BoundedHttp:
                 raise endpoint_fault(url, FaultKind.STALLED, "the time for the answer was up") from error
             raise endpoint_fault(url, *_classify(error)) from error
 
-    def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
+    def _read(
+        self,
+        url: str,
+        response: requests.Response,
+        limit: int,
+        receive: Callable[[bytes], object] | None = None,
+    ) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if 300 <= response.status_code < 400:
             raise endpoint_fault(url, FaultKind.NONSENSE, f"it redirects (HTTP {response.status_code})")
@@ -265,12 +283,13 @@ class BoundedHttp:
         if declared.isdecimal() and len(declared) < 30 and int(declared) > limit:
             raise _too_large(url, f"it offers {int(declared)} bytes where at most {limit} are accepted")
         blocks: list[bytes] = []
+        take = blocks.append if receive is None or response.status_code != 200 else receive
         count = 0
         while block := response.raw.read(_BLOCK, decode_content=False):
             count += len(block)
             if count > limit:
                 raise _too_large(url, f"it sends more than {limit} bytes")
-            blocks.append(block)
+            take(block)
         return Answer(response.status_code, headers, b"".join(blocks))
 
 
