@@ -49,6 +49,7 @@ class Block:
     number: BlockNumber
     hash: bytes
     timestamp: int
+    parent_hash: bytes = b""
 
 
 class Rpc:
@@ -118,7 +119,12 @@ class Rpc:
 
     def block(self, identifier: BlockId = "latest") -> Block:
         raw: Any = self.guarded("eth_getBlockByNumber", lambda: self.w3.eth.get_block(identifier))  # type: ignore[arg-type]
-        return Block(BlockNumber(int(raw["number"])), bytes(raw["hash"]), int(raw["timestamp"]))
+        return Block(
+            BlockNumber(int(raw["number"])),
+            bytes(raw["hash"]),
+            int(raw["timestamp"]),
+            bytes(raw["parentHash"]),
+        )
 
     def find_block(self, number: int) -> Block | None:
         """The block, or ``None`` where it does not exist yet."""
