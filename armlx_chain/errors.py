@@ -8,6 +8,7 @@
     ├── StorageError                  fetching or publishing bytes                             (exit 1)
     │   ├── RootFormatError           not a content address we know                            (exit 2)
     │   ├── ContentMismatch           bytes that do not belong to the root asked for           (exit 3)
+    │   │   └── ItemRejected          a signed item or transaction that breaks a rule; carries its code
     │   ├── ContentUnproven           served, but nobody gives a proof that it belongs         (exit 3)
     │   ├── ContentNotFound           nobody has it (yet)                                      (exit 75)
     │   │   ├── ContentNotFinal       announced, its upload is not complete yet                (exit 75)
@@ -121,6 +122,18 @@ class ContentMismatch(StorageError):
 
 class ContentUnproven(StorageError):
     exit_code = EXIT_FINDING
+
+
+class ItemRejected(ContentMismatch):
+    """A signed item, transaction or receipt of Irys that is not what it should be.
+
+    Attributes:
+        reason: The rule's code, as ``BAD_SIGNATURE``; also in the details.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message, details={"reason": str(reason)})
+        self.reason = reason
 
 
 class ContentNotFound(StorageError):
