@@ -13,6 +13,7 @@ from armlx_chain.errors import SigningError
 from armlx_chain.formats.attestation import Attestation, SignedAttestation
 from armlx_chain.formats.claim import Claim
 from armlx_chain.formats.evidence import SIGNATURE_BYTES, Evidence
+from armlx_chain.formats.policy import SignedPolicy
 from armlx_chain.formats.typed import TypedData
 from armlx_chain.signing.guard import GuardKey, SingleSignGuard
 from armlx_chain.signing.signer import Signer
@@ -22,6 +23,7 @@ __all__ = [
     "check_attestation_signature",
     "check_claim_signature",
     "check_evidence_signature",
+    "check_policy_signature",
     "guard_key",
     "recover",
     "sign_attestation",
@@ -142,3 +144,14 @@ def check_attestation_signature(signed: SignedAttestation) -> None:
     signed_by = recover(signed.attestation.typed_data(), signed.signature)
     if signed_by != signed.attestation.validator:
         raise SigningError(f"The verdict names {signed.attestation.validator} but was signed by {signed_by}.")
+
+
+def check_policy_signature(signed: SignedPolicy) -> None:
+    """Require that the named validator signed its policy.
+
+    Raises:
+        SigningError: if somebody else did, or nobody.
+    """
+    signed_by = recover(signed.policy.typed_data(), signed.signature)
+    if signed_by != signed.policy.validator:
+        raise SigningError(f"The policy names {signed.policy.validator} but was signed by {signed_by}.")

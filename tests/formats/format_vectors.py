@@ -21,13 +21,14 @@ from armlx_chain.formats.canonical import canonical_json, parse_canonical
 from armlx_chain.formats.claim import Claim
 from armlx_chain.formats.evidence import Evidence
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
+from armlx_chain.formats.policy import Policy, SignedPolicy
 from armlx_chain.formats.typed import Domain, TypedData
 from armlx_chain.protocol.metric import extract_metric, rule_from_pattern
 from armlx_chain.protocol.score import chained_score, claimed_score, encode_score
 from armlx_chain.signing.eip712 import sign_claim
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import Address, BlockNumber, ProjectId, ProposalId, Root, ScaledScore
+from armlx_chain.types import Address, BlockNumber, ProjectId, ProposalId, Root, ScaledScore, Tokens
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors" / "formats"
 MINER_KEY = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
@@ -142,6 +143,20 @@ def example_evidence() -> Evidence:
         environment_root=zerog("environment"),
         control_log_root=zerog("control log"),
     )
+
+
+def example_policy() -> SignedPolicy:
+    signer = Signer.from_hex(VALIDATOR_KEY)
+    policy = Policy(
+        domain=Domain(31337, LEDGER),
+        validator=signer.address,
+        minimum_stake=Tokens(5),
+        largest_stake_ppm=200_000,
+        open_proposals=3,
+        machine_seconds=14_400,
+        issued_at=1_795_000_000,
+    )
+    return SignedPolicy(policy, signer.sign_typed_data(policy.typed_data()))
 
 
 def content(data: bytes) -> dict[str, Any]:
@@ -323,6 +338,12 @@ def build() -> dict[str, Any]:
         },
         "evidence.json": document(evidence.encode()),
         "attestation.json": attestation_vectors(),
+        "policy.json": {
+            "validatorKey": "0x" + VALIDATOR_KEY,
+            "policy": document(example_policy().policy.encode()),
+            "signed": document(example_policy().encode()),
+            "typedData": typed(example_policy().policy.typed_data()),
+        },
     }
 
 

@@ -90,8 +90,13 @@ def test_any_tar_reader_reads_the_bundles() -> None:
             json.loads(vector("attestation.json")["undecided"]["signed"]["document"])["signature"],
             "validatorKey",
         ),
+        (
+            vector("policy.json")["typedData"],
+            json.loads(vector("policy.json")["signed"]["document"])["signature"],
+            "validatorKey",
+        ),
     ],
-    ids=["claim", "reproduced", "undecided"],
+    ids=["claim", "reproduced", "undecided", "policy"],
 )
 def test_another_library_agrees_on_digest_and_signer(typed: Any, signature: str, key: str) -> None:
     signable = encode_typed_data(full_message=typed["message"])

@@ -22,6 +22,7 @@ def test_the_page_states_the_types_that_are_signed() -> None:
     for typed in (
         format_vectors.example_claim().typed_data(),
         format_vectors.example_attestation().typed_data(),
+        format_vectors.example_policy().policy.typed_data(),
     ):
         assert f"\n{typed.encoded_type()}\n" in PAGE
         for kind, member in typed.types[typed.primary_type]:
