@@ -213,10 +213,12 @@ class BoundedHttp:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         receive: Callable[[bytes], object] | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request, one bounded answer, within ``seconds``.
 
         Args:
+            extra: Further headers, instead of ours where they have the same name.
             receive: Takes the body of a 200 answer block by block as it comes; ``body`` is empty then.
 
         Raises:
@@ -225,6 +227,7 @@ class BoundedHttp:
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        headers.update(extra or {})
         with _Watch(seconds) as watch, self._translated(url, watch):
             request = requests.Request(method, url, headers=headers, params=params, data=body).prepare()
             response = self._adapter.send(
@@ -273,7 +276,9 @@ class BoundedHttp:
     ) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if 300 <= response.status_code < 400:
-            raise endpoint_fault(url, FaultKind.NONSENSE, f"it redirects (HTTP {response.status_code})")
+            where = headers.get("location")  # for callers with a list of hosts to follow to
+            said = f"it redirects (HTTP {response.status_code})"
+            raise endpoint_fault(url, FaultKind.NONSENSE, said, status=response.status_code, location=where)
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise endpoint_fault(
