@@ -2,13 +2,16 @@
 
 Steps:
 
-0. hash the file once: root, segment proofs and submission nodes come from the same pass;
+0. hash the file once, reading it piece by piece: root, segment proofs and submission nodes come from the
+   same pass; a file is never in memory as a whole;
 1. ask the nodes whether they know the root: final means done; known means no second transaction, ever;
 2. fee = sectors × the market's price; check it against the caller's bound; one transaction by the
    :class:`FlowSender`, which waits for its receipt;
 3. wait until the nodes have seen the submission;
-4. send to each chosen node the segments of its shard, with proofs; what is there already is not an error;
-5. wait until all chosen nodes call it final. Every wait has a deadline.
+4. send to each chosen node the segments of its shard, with proofs, several at a time; what a node says it
+   has is skipped, what is there already is not an error;
+5. wait until all chosen nodes call it final; if they do not, send everything to them once more. Every wait
+   has a deadline.
 
 The Flow's address comes from the caller, never from a node: a node must not choose who is paid.
 """
@@ -16,37 +19,47 @@ The Flow's address comes from the caller, never from a node: a node must not cho
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from armlx_chain.errors import (
     EndpointFault,
     InsufficientFunds,
-    RpcUnavailable,
     StorageUnavailable,
-    WrongChain,
 )
 from armlx_chain.storage.http import BoundedHttp, Timeouts, as_fault
-from armlx_chain.storage.interface import FaultKind
-from armlx_chain.storage.jsonrpc import RpcEndpoint, refusal_text
+from armlx_chain.storage.interface import Progress
+from armlx_chain.storage.jsonrpc import refusal_text
 from armlx_chain.storage.zerog import shape, wire
-from armlx_chain.storage.zerog.endpoints import Endpoint, IndexerApi, NodeApi
+from armlx_chain.storage.zerog.endpoints import Endpoint
 from armlx_chain.storage.zerog.merkle import FileTree
-from armlx_chain.storage.zerog.shards import select_cover
-from armlx_chain.storage.zerog.submission import MARKET_SELECTOR, PRICE_SELECTOR, fee_of, submit_calldata
+from armlx_chain.storage.zerog.price import PriceReader, RpcPriceReader
+from armlx_chain.storage.zerog.source import BytesSource, FileSource, Source, segments_of
+from armlx_chain.storage.zerog.submission import fee_of, submit_calldata
+from armlx_chain.storage.zerog.targets import Target, UploadNodes
 from armlx_chain.types import Address, Root, Wei
 
-__all__ = ["FlowSender", "PriceReader", "RpcPriceReader", "UploadSettings", "ZeroGPublisher"]
+__all__ = [
+    "FlowSender",
+    "PriceReader",
+    "RpcPriceReader",
+    "UploadPlan",
+    "UploadSettings",
+    "UploadState",
+    "ZeroGPublisher",
+]
 
 log = logging.getLogger(__name__)
 
-_BATCH = 10
-"""Most segments in one upload call: about 3.5 MB of JSON."""
-_SEARCHED_BACK = 256
-"""How many older submissions are looked through when a root is known with another length only."""
-
+_BATCH = 5
+"""Segments in one upload call: about 1.8 MB of JSON. (Nodes take 10.)"""
 _AGAIN = "Run the same command again: it goes on where this one stopped, and pays nothing twice."
 _FINAL_ALREADY = "already uploaded and finalized"
 _THERE_ALREADY = "segment has already been uploaded"
@@ -68,44 +81,6 @@ class FlowSender(Protocol):
         ...
 
 
-class PriceReader(Protocol):
-    """Reads the market's price."""
-
-    def price_per_sector(self, flow: Address) -> Wei:
-        """Wei per sector (256 bytes, padding included), from the Flow's market.
-
-        Raises:
-            ChainError: if the chain does not answer.
-        """
-        ...
-
-
-class RpcPriceReader:
-    """The price by two ``eth_call`` to ``rpc_url``."""
-
-    def __init__(self, rpc_url: str, http: BoundedHttp | None = None) -> None:
-        self._rpc = RpcEndpoint(rpc_url, http or BoundedHttp())
-
-    def price_per_sector(self, flow: Address) -> Wei:
-        """See :class:`PriceReader`.
-
-        Raises:
-            RpcUnavailable: if the chain does not answer, or the contract is not a Flow.
-        """
-        market = self._word(flow, MARKET_SELECTOR)
-        return Wei(int.from_bytes(self._word("0x" + market[12:].hex(), PRICE_SELECTOR), "big"))
-
-    def _word(self, to: str, selector: bytes) -> bytes:
-        try:
-            call = {"to": to, "data": "0x" + selector.hex()}
-            word = bytes.fromhex(str(self._rpc.call("eth_call", [call, "latest"])).removeprefix("0x"))
-        except (EndpointFault, ValueError) as error:
-            raise RpcUnavailable(f"The storage price cannot be read from the chain: {error}.") from error
-        if len(word) != 32:
-            raise RpcUnavailable(f"{to} does not answer like the storage market: is the Flow address right?")
-        return word
-
-
 @dataclass(frozen=True, slots=True)
 class UploadSettings:
     """Patience of an upload, in seconds.
@@ -123,10 +98,68 @@ class UploadSettings:
     busy_retries: int = 12
 
 
+class UploadState(StrEnum):
+    """What the network knows of a file before it is uploaded."""
+
+    ABSENT = "absent"
+    """Nobody announced it: uploading pays the fee."""
+    ANNOUNCED = "announced"
+    """It was announced and paid for; segments are missing."""
+    FINAL = "final"
+    """It is stored for good: nothing would be sent."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Target:
-    api: NodeApi
-    shard: wire.ShardConfig
+class UploadPlan:
+    """What an upload would do.
+
+    Attributes:
+        root: The file's content address.
+        size: Its length in bytes.
+        sectors: What is paid for: chunks of 256 bytes, padding included.
+        price: Wei per sector.
+        fee: Wei that the submission would cost now; 0 if it needs none.
+        state: What the network knows already.
+    """
+
+    root: Root
+    size: int
+    sectors: int
+    price: Wei
+    fee: Wei
+    state: UploadState
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file on its way.
+
+    Attributes:
+        tree: Its Merkle tree.
+        source: Its bytes.
+        label: What a person calls it.
+        progress: Somebody who watches, or None.
+        told: Segments that ``progress`` was told of.
+    """
+
+    tree: FileTree
+    source: Source
+    label: str
+    progress: Progress | None = None
+    told: set[int] = field(default_factory=set)
+
+    def done(self, indices: Sequence[int]) -> None:
+        """Tell who watches of segments that are with the network, each once."""
+        new = [index for index in indices if index not in self.told]
+        self.told.update(new)
+        if self.progress is not None:
+            self.progress.advance(
+                sum(min(shape.SEGMENT_BYTES, self.tree.size - i * shape.SEGMENT_BYTES) for i in new)
+            )
+
+    def note(self, text: str) -> None:
+        if self.progress is not None:
+            self.progress.note(text)
 
 
 class ZeroGPublisher:
@@ -139,6 +172,7 @@ class ZeroGPublisher:
         price: Reads the market's price.
         submitter: The account that the submission names, normally the sender's.
         max_fee: Refuse to pay more than this for one file, in wei.
+        workers: Upload calls under way at once.
     """
 
     def __init__(
@@ -154,129 +188,110 @@ class ZeroGPublisher:
         http: BoundedHttp | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        workers: int = 4,
     ) -> None:
-        self._endpoint = endpoint
+        self._workers = workers
         self._flow_address = flow_address
         self._flow = flow
         self._price = price
         self._submitter = submitter
         self._max_fee = max_fee
         self._settings = settings or UploadSettings()
-        self._http = http or BoundedHttp(Timeouts(total=60.0))
+        self._nodes = UploadNodes(endpoint, flow_address, http or BoundedHttp(Timeouts(total=60.0)))
         self._clock = clock
         self._sleep = sleep
 
     def publish(self, data: bytes, *, label: str) -> Root:
         """See :meth:`armlx_chain.storage.interface.Publisher.publish`."""
-        tree = FileTree.of(data)  # 0
-        try:
-            seq = self._publish(tree, data, label)
-        except EndpointFault as error:
-            raise StorageUnavailable(
-                f"Storing {tree.root} stopped: {error.message}",
-                next_step=_AGAIN,
-                details={"root": str(tree.root), "faults": [str(as_fault(error))]},
-            ) from error
-        log.info("%s (%s) is stored for good as submission %d", tree.root, label, seq)
-        return tree.root
+        return self._carry_out(_hashed(BytesSource(data), label, None))
 
-    def _publish(self, tree: FileTree, data: bytes, label: str) -> int:
-        targets, first_seq = self._targets()
-        seq = self._find(tree, targets, first_seq)  # 1
+    def publish_file(self, path: Path, *, label: str, progress: Progress | None = None) -> Root:
+        """The same for the file at ``path``, which is read piece by piece.
+
+        Args:
+            progress: Told of each segment that was sent, or was there already.
+
+        Raises:
+            UsageError: there is no such regular file.
+            MachineError: it cannot be read.
+            StorageError: it is empty, or changed while it was uploaded.
+            StorageUnavailable: the network could not be reached, or was not final before the deadline.
+            ChainError: from the transaction.
+        """
+        with FileSource.opened(path) as source:
+            job = _hashed(source, label, progress)
+            source.require_unchanged()
+            if progress is not None:
+                progress.start(source.size)
+            return self._carry_out(job)
+
+    def plan(self, path: Path) -> UploadPlan:
+        """What :meth:`publish_file` would do, without sending anything.
+
+        Raises:
+            UsageError: there is no such regular file.
+            StorageError: it is empty.
+            StorageUnavailable: the storage nodes could not be reached.
+            ChainError: the price could not be read.
+        """
+        with FileSource.opened(path) as source:
+            tree = _hashed(source, "", None).tree
+        price = self._price.price_per_sector(self._flow_address)
+        fee = fee_of(tree.submission_nodes, price)
+        try:
+            state = self._state(tree)
+        except EndpointFault as error:
+            raise _stopped(tree, error) from error
+        if state is not UploadState.ABSENT:
+            fee = Wei(0)
+        sectors = shape.padded_chunks(tree.size)
+        return UploadPlan(tree.root, tree.size, sectors, price, fee, state)
+
+    def _state(self, tree: FileTree) -> UploadState:
+        targets, first_seq = self._nodes.targets()
+        seq = self._nodes.find(tree, targets, first_seq)
         if seq is None:
-            self._announce(tree, label)  # 2
+            return UploadState.ABSENT
+        infos = [target.api.file_info_by_seq(seq, tree.root) for target in targets]
+        done = all(info is not None and info.finalized for info in infos)
+        return UploadState.FINAL if done else UploadState.ANNOUNCED
+
+    def _carry_out(self, job: _Job) -> Root:
+        try:
+            seq = self._publish(job)
+        except EndpointFault as error:
+            raise _stopped(job.tree, error) from error
+        log.info("%s (%s) is stored for good as submission %d", job.tree.root, job.label, seq)
+        return job.tree.root
+
+    def _publish(self, job: _Job) -> int:
+        tree = job.tree
+        targets, first_seq = self._nodes.targets()
+        seq = self._nodes.find(tree, targets, first_seq)  # 1
+        if seq is None:
+            self._announce(job)  # 2
             found: list[int] = []
             self._wait(  # 3
-                lambda: self._note(found, self._find(tree, targets, first_seq)),
+                lambda: self._note(found, self._nodes.find(tree, targets, first_seq)),
                 self._settings.seen,
                 f"the storage nodes to see the submission of {tree.root}",
             )
             seq = found[0]
+        else:
+            job.note(f"announced before as submission {seq}: no transaction is needed")
         self._wait(
             lambda: all(target.api.file_info_by_seq(seq, tree.root) for target in targets),
             self._settings.seen,
             f"all storage nodes to see submission {seq}",
         )
-        while failed := self._send_all(tree, data, targets, seq):  # 4
-            targets = self._cover([target for target in targets if target not in failed])
-        self._wait(  # 5
-            lambda: not self._unfinished(tree, targets, seq),
-            self._settings.final,
-            f"{tree.root} to become final",
-        )
-        return seq
-
-    # --- whom to talk to -----------------------------------------------------------------------------
-
-    def _targets(self) -> tuple[list[_Target], int]:
-        """Nodes that together hold every shard and serve our Flow; and where to begin a search."""
-        if self._endpoint.kind == "node":
-            urls = [self._endpoint.url]
-        else:
-            indexer = IndexerApi(self._endpoint.url, self._http)
-            nodes = indexer.nodes(trusted_only=True) or indexer.nodes()
-            urls = list(dict.fromkeys(node.url for node in nodes))
-        found: list[_Target] = []
-        next_seqs: list[int] = []
-        for url in urls:
-            api = NodeApi(url, self._http)
-            try:
-                status = api.status()
-                self._check_flow(url, status.flow)
-                found.append(_Target(api, api.shard()))
-                next_seqs.append(status.next_seq)
-            except EndpointFault as error:
-                log.warning("storage node left out: %s", as_fault(error))
-        return self._cover(found), max(min(next_seqs, default=0) - _SEARCHED_BACK, 0)
-
-    def _check_flow(self, url: str, flow: str) -> None:
-        if flow != self._flow_address.lower():
-            raise WrongChain(
-                f"The storage node {url} serves the Flow contract {flow}, not {self._flow_address}.",
-                next_step="Check that the storage endpoint and the chain belong together.",
-            )
-
-    def _cover(self, targets: list[_Target]) -> list[_Target]:
-        chosen = select_cover([(target, target.shard) for target in targets])
-        if not chosen:
-            raise StorageUnavailable(
-                f"No storage nodes that hold every shard answer behind {self._endpoint.url}.",
-                meaning="Nothing is lost: what was sent so far is not sent again.",
-                next_step="Try again later.",
-            )
-        return chosen
+        for trust_nodes in (True, False):
+            while failed := self._send_all(job, targets, seq, trust_nodes=trust_nodes):  # 4
+                targets = self._nodes.cover([target for target in targets if target not in failed])
+            if self._becomes(partial(self._is_final, tree, targets, seq), self._settings.final / 2):  # 5
+                return seq
+        raise self._waited(self._settings.final, f"{tree.root} to become final")
 
     # --- the submission ------------------------------------------------------------------------------
-
-    def _find(self, tree: FileTree, targets: list[_Target], first_seq: int) -> int | None:
-        """The submission of exactly this file, if any node knows one.
-
-        By root a node answers with *a* submission of the root, which may have another length (trailing
-        zeros are not committed); then the numbers from ``first_seq`` on are looked through. Another length
-        will not do: readers would get the file with zeros added or missing.
-        """
-        for target in targets:
-            info = target.api.file_info(tree.root, need_available=True)
-            if info is None or info.pruned:
-                continue
-            if info.size == tree.size:
-                return info.seq
-            seq = self._search(tree, target, first_seq)
-            if seq is not None:
-                return seq
-        return None
-
-    def _search(self, tree: FileTree, target: _Target, first_seq: int) -> int | None:
-        for seq in range(first_seq, target.api.status().next_seq):
-            try:
-                info = target.api.file_info_by_seq(seq, tree.root)
-            except EndpointFault as error:
-                if as_fault(error).kind is FaultKind.NONSENSE:  # a submission of another root
-                    continue
-                raise
-            if info is not None and info.size == tree.size and not info.pruned:
-                return seq
-        return None
 
     @staticmethod
     def _note(found: list[int], seq: int | None) -> bool:
@@ -285,7 +300,8 @@ class ZeroGPublisher:
         found.append(seq)
         return True
 
-    def _announce(self, tree: FileTree, label: str) -> None:
+    def _announce(self, job: _Job) -> None:
+        tree = job.tree
         price = self._price.price_per_sector(self._flow_address)
         fee = fee_of(tree.submission_nodes, price)
         if self._max_fee is not None and fee > self._max_fee:
@@ -294,7 +310,8 @@ class ZeroGPublisher:
                 next_step="Raise the bound if the price is acceptable.",
             )
         calldata = submit_calldata(tree, self._submitter)
-        self._flow.submit(flow=self._flow_address, calldata=calldata, value=fee, label=label)
+        job.note(f"announcing {tree.root} on the chain for {fee} wei")
+        self._flow.submit(flow=self._flow_address, calldata=calldata, value=fee, label=job.label)
 
     def _wait(self, is_so: Callable[[], bool], seconds: float, what: str) -> None:
         """Ask again and again, with pauses, until it is so.
@@ -302,45 +319,83 @@ class ZeroGPublisher:
         Raises:
             StorageUnavailable: at the deadline.
         """
+        if not self._becomes(is_so, seconds):
+            raise self._waited(seconds, what)
+
+    def _becomes(self, is_so: Callable[[], bool], seconds: float) -> bool:
         end = self._clock() + seconds
         while not is_so():
             if self._clock() >= end:
-                raise StorageUnavailable(
-                    f"Waited {seconds:g} s for {what}.",
-                    meaning="The transaction is paid for and stays valid.",
-                    next_step=_AGAIN,
-                )
+                return False
             self._sleep(self._settings.poll)
+        return True
+
+    @staticmethod
+    def _waited(seconds: float, what: str) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"Waited {seconds:g} s for {what}.",
+            meaning="The transaction is paid for and stays valid.",
+            next_step=_AGAIN,
+        )
 
     # --- the segments --------------------------------------------------------------------------------
 
-    def _unfinished(self, tree: FileTree, targets: list[_Target], seq: int) -> list[_Target]:
-        return [target for target in targets if not self._info(tree, target, seq).finalized]
+    def _is_final(self, tree: FileTree, targets: list[Target], seq: int) -> bool:
+        return all(self._info(tree, target, seq).finalized for target in targets)
 
-    def _info(self, tree: FileTree, target: _Target, seq: int) -> wire.FileInfo:
+    def _info(self, tree: FileTree, target: Target, seq: int) -> wire.FileInfo:
         info = target.api.file_info_by_seq(seq, tree.root)
         if info is None:
             raise StorageUnavailable(f"{target.api.url} no longer knows submission {seq}.")
         return info
 
-    def _send_all(self, tree: FileTree, data: bytes, targets: list[_Target], seq: int) -> list[_Target]:
-        """Send each unfinished node its segments; the nodes that failed."""
-        failed: list[_Target] = []
-        for target in self._unfinished(tree, targets, seq):
-            start = self._info(tree, target, seq).start_segment
-            own = [i for i in range(shape.segment_count(tree.size)) if target.shard.holds(start + i)]
-            try:
-                for at in range(0, len(own), _BATCH):
-                    self._send(tree, data, target, seq, own[at : at + _BATCH])
-            except EndpointFault as error:
-                log.warning("storage node left out: %s", as_fault(error))
-                failed.append(target)
-        return failed
+    def _send_all(self, job: _Job, targets: list[Target], seq: int, *, trust_nodes: bool) -> list[Target]:
+        """Send each unfinished node its segments; the nodes that failed.
 
-    def _send(self, tree: FileTree, data: bytes, target: _Target, seq: int, indices: list[int]) -> None:
+        Args:
+            trust_nodes: Skip what a node says it has, counted from the file's beginning.
+        """
+        batches: list[tuple[Target, list[int]]] = []
+        for target in targets:
+            info = self._info(job.tree, target, seq)
+            own = [
+                index
+                for index in range(shape.segment_count(job.tree.size))
+                if target.shard.holds(info.start_segment + index)
+            ]
+            there = shape.segment_count(job.tree.size) if info.finalized else info.uploaded * trust_nodes
+            due = [index for index in own if index >= there]
+            job.done([index for index in own if index < there])
+            batches += [(target, due[at : at + _BATCH]) for at in range(0, len(due), _BATCH)]
+        failed: dict[str, Target] = {}
+        stop = threading.Event()
+
+        def send(batch: tuple[Target, list[int]]) -> None:
+            target, indices = batch
+            if target.api.url in failed or stop.is_set():
+                return
+            try:
+                self._send(job, target, seq, indices)
+                job.done(indices)
+            except EndpointFault as error:
+                job.source.require_unchanged()
+                log.warning("storage node left out: %s", as_fault(error))
+                job.note(f"{target.api.url} is left out: {as_fault(error).detail}")
+                failed[target.api.url] = target
+
+        with ThreadPoolExecutor(max_workers=self._workers) as pool:
+            try:
+                for _ in pool.map(send, batches):
+                    pass
+            finally:
+                stop.set()
+        return list(failed.values())
+
+    def _send(self, job: _Job, target: Target, seq: int, indices: list[int]) -> None:
+        tree = job.tree
         segments = []
         for index in indices:
-            piece = data[index * shape.SEGMENT_BYTES : (index + 1) * shape.SEGMENT_BYTES]
+            piece = job.source.read(index)
             piece += bytes(-len(piece) % shape.CHUNK_BYTES)
             segments.append(wire.segment_json(tree.root, piece, index, tree.size, tree.proof(index)))
         for attempt in range(self._settings.busy_retries + 1):
@@ -353,10 +408,23 @@ class ZeroGPublisher:
                 if _THERE_ALREADY in text:
                     if len(indices) > 1:  # the rest of the batch was not looked at: one by one
                         for index in indices:
-                            self._send(tree, data, target, seq, [index])
+                            self._send(job, target, seq, [index])
                     return
                 if attempt == self._settings.busy_retries or not any(known in text for known in _BUSY):
                     raise
                 self._sleep(self._settings.poll * (attempt + 1))
             else:
                 return
+
+
+def _hashed(source: Source, label: str, progress: Progress | None) -> _Job:
+    """The one pass of hashing."""
+    return _Job(FileTree.of_segments(segments_of(source), source.size), source, label, progress)
+
+
+def _stopped(tree: FileTree, error: EndpointFault) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"Storing {tree.root} stopped: {error.message}",
+        next_step=_AGAIN,
+        details={"root": str(tree.root), "faults": [str(as_fault(error))]},
+    )

@@ -52,6 +52,7 @@ class FileInfo:
         start: First chunk in the flow.
         finalized: The node holds every segment of its shard.
         pruned: The node dropped the file.
+        uploaded: Segments below this index are with the node (as far as they belong to its shard).
     """
 
     root: bytes
@@ -60,6 +61,7 @@ class FileInfo:
     start: int
     finalized: bool
     pruned: bool
+    uploaded: int = 0
 
     @property
     def start_segment(self) -> int:
@@ -174,7 +176,15 @@ def parse_file_info(value: Any, root: Root) -> FileInfo:
         start=parse_int(_field(tx, "startEntryIndex"), "startEntryIndex"),
         finalized=parse_bool(_field(value, "finalized"), "finalized"),
         pruned=parse_bool(value.get("pruned", False), "pruned"),
+        uploaded=_uploaded(value),
     )
+
+
+def _uploaded(value: Any) -> int:
+    """``uploadedSegNum``, which means something else while segments wait for their submission."""
+    if value.get("isCached", False):
+        return 0
+    return parse_int(value.get("uploadedSegNum", 0), "uploadedSegNum")
 
 
 def _check_nodes(nodes: Any, size: int, root: Root) -> None:
