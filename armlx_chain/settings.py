@@ -25,6 +25,7 @@ class Network:
     Attributes:
         confirmations: Blocks on top of a receipt before it counts.
         seed_delay_blocks: Blocks after a submission whose hash seeds its evaluation.
+        explorer_url: A web page that shows accounts and transactions, where there is one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Network:
     flow: Address | None
     confirmations: int
     seed_delay_blocks: int = 8
+    explorer_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def _deployed(name: str) -> Network:
         project_registry=Address(found.project_registry),
         flow=None if found.flow is None else Address(found.flow),
         confirmations=3,
+        explorer_url=found.explorer_url,
     )
 
 

@@ -1,7 +1,7 @@
 """A validator's published policy: what it does not run, so that a miner knows before staking.
 
-The contracts have no place for it. A policy is signed by its validator (EIP-712, in the domain of the ledger),
-so it means something wherever it was found, and nothing once its signer is off the verifiers' allow-list.
+The contracts have no place for it. A policy is signed by its validator (EIP-712, in the domain of the
+ledger), so it means something wherever it was found, and nothing once its signer is off the allow-list.
 """
 
 from __future__ import annotations
