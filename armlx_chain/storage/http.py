@@ -5,9 +5,13 @@ Invariants:
 - No more than ``limit`` body bytes are kept, whatever Content-Length says.
 - A request ends after ``total`` seconds even if the other side keeps sending a byte now and then, in the
   headers too: a watchdog shuts the socket down.
-- Redirects are not followed, and their bodies are bounded like any other.
-- Compressed bodies are refused: ``identity`` is asked for, so nothing can unfold here.
-- No cookies, no ``.netrc``; proxies from the environment are honoured.
+- A GET follows at most three redirects, by the rules of :mod:`armlx_chain.storage.addresses`; their bodies
+  are never read. A POST follows none.
+- Private addresses are talked to only where the person configured their host, and the address that was judged
+  is the one connected to.
+- Compressed bodies and transfers are refused: ``identity`` is asked for, so nothing can unfold here, and the
+  bytes counted are the bytes kept.
+- No cookies, no ``.netrc``, no credentials in URLs; proxies from the environment are honoured.
 - Every failure is an :class:`EndpointFault` that names the endpoint.
 """
 
@@ -18,7 +22,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +31,20 @@ import requests.adapters
 import requests.utils
 import urllib3
 import urllib3.connection
+import urllib3.util.connection
 
 from armlx_chain.errors import EndpointFault
+from armlx_chain.storage.addresses import AddressRefused, AddressRules, Resolver, resolve_with_patience
 from armlx_chain.storage.interface import Fault, FaultKind
 
-__all__ = ["Answer", "BoundedHttp", "Timeouts", "as_fault", "endpoint_fault"]
+__all__ = ["MAX_REDIRECTS", "Answer", "BoundedHttp", "Receiver", "Timeouts", "as_fault", "endpoint_fault"]
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 64 * 1024
 _USER_AGENT = "armlx-chain"
+_REDIRECTS = (301, 302, 303, 307, 308)
+MAX_REDIRECTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +68,20 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers (names in lower case) and at most ``limit`` bytes of body."""
+    """Status, headers (names in lower case) and at most ``limit`` bytes of body.
+
+    Attributes:
+        url: Who answered, after redirects.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
+
+
+Receiver = Callable[[bytes], object]
+"""Takes blocks of a body as they arrive. None of them is proven yet."""
 
 
 def endpoint_fault(endpoint: str, kind: FaultKind, detail: str, **facts: object) -> EndpointFault:
@@ -124,8 +141,33 @@ class _Watch:
             self._sockets.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """The address rules for one hop: ``url``, reached from ``first``."""
+
+    rules: AddressRules
+    resolve: Resolver
+    first: str
+    url: str
+
+    def addresses(self, host: str, port: int, seconds: float) -> list[str]:
+        """Where ``host`` is, each address judged.
+
+        Raises:
+            OSError, AddressRefused.
+        """
+        found = self.resolve(host, port, seconds)
+        for address in found:
+            self.check(address)
+        return found
+
+    def check(self, address: str) -> None:
+        self.rules.check_address(self.url, address, first=self.first)
+
+
 class _Active(threading.local):
     watch: _Watch | None = None
+    guard: _Guard | None = None
 
 
 _active = _Active()
@@ -133,14 +175,37 @@ _active = _Active()
 
 class _WatchedHttp(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
+        guard = _active.guard
+        if guard is None or self.proxy is not None:  # a proxy is the person's own choice, and resolves names
+            sock = super()._new_conn()
+        else:
+            sock = self._connected(guard)
         if _active.watch is not None:
             _active.watch.adopt(sock)
         return sock
 
+    def _connected(self, guard: _Guard) -> socket.socket:
+        """A connection to an address that was judged, not to a name that may change its mind."""
+        seconds = self.timeout if isinstance(self.timeout, int | float) else Timeouts().connect
+        failure: OSError = ConnectionError("no address")
+        for address in guard.addresses(self._dns_host, self.port, seconds):
+            try:
+                return urllib3.util.connection.create_connection(
+                    (address, self.port),
+                    seconds,
+                    source_address=self.source_address,
+                    socket_options=self.socket_options,
+                )
+            except OSError as error:
+                failure = error
+        raise failure
+
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if _active.watch is not None and self.sock is not None:  # a connection that is used again
-            _active.watch.adopt(self.sock)
+        if self.sock is not None:  # a connection that is used again
+            if _active.guard is not None and self.proxy is None:
+                _active.guard.check(str(self.sock.getpeername()[0]))
+            if _active.watch is not None:
+                _active.watch.adopt(self.sock)
         super().request(*args, **kwargs)
 
 
@@ -176,11 +241,25 @@ class BoundedHttp:
     Args:
         timeouts: Patience.
         verify: TLS verification as ``requests`` takes it: True, or a file with certificates.
+        configured: URLs that the person chose, whose hosts may be private addresses; ``None`` if the person
+            chose every URL that is asked for. Give it where URLs come from strangers' answers.
+        redirect_hosts: The only hosts (beside the own one) that a redirect may lead to; ``None`` for any.
+        resolve: How names become addresses.
     """
 
-    def __init__(self, timeouts: Timeouts | None = None, *, verify: bool | str = True) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts | None = None,
+        *,
+        verify: bool | str = True,
+        configured: Iterable[str] | None = None,
+        redirect_hosts: Collection[str] | None = None,
+        resolve: Resolver = resolve_with_patience,
+    ) -> None:
         self.timeouts = timeouts or Timeouts()
         self._verify = verify
+        self._rules = AddressRules(configured, redirect_hosts)
+        self._resolve = resolve
         self._adapter = _Adapter(pool_connections=16, pool_maxsize=8)
 
     def close(self) -> None:
@@ -194,10 +273,13 @@ class BoundedHttp:
         limit: int,
         seconds: float,
         params: Mapping[str, str] | None = None,
-        receive: Callable[[bytes], object] | None = None,
+        receive: Receiver | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> Answer:
         """GET ``url``; see :meth:`send`."""
-        return self.send("GET", url, limit=limit, seconds=seconds, params=params, receive=receive)
+        return self.send(
+            "GET", url, limit=limit, seconds=seconds, params=params, receive=receive, extra=extra
+        )
 
     def post_json(self, url: str, body: bytes, *, limit: int, seconds: float) -> Answer:
         """POST a JSON document; see :meth:`send`."""
@@ -212,31 +294,27 @@ class BoundedHttp:
         seconds: float,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        receive: Callable[[bytes], object] | None = None,
+        receive: Receiver | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request, one bounded answer, within ``seconds``.
+        """One request, one bounded answer, within ``seconds``, redirects included.
 
         Args:
             extra: Further headers, instead of ours where they have the same name.
             receive: Takes the body of a 200 answer block by block as it comes; ``body`` is empty then.
 
         Raises:
-            EndpointFault: unreachable, too slow, too large, redirected, compressed or not HTTP.
+            EndpointFault: unreachable, too slow, too large, redirected against the rules, compressed, at a
+                forbidden address, or not HTTP.
         """
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         headers.update(extra or {})
         with _Watch(seconds) as watch, self._translated(url, watch):
+            self._rules.check_url(url, first=url)
             request = requests.Request(method, url, headers=headers, params=params, data=body).prepare()
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=(min(self.timeouts.connect, seconds), min(self.timeouts.read, seconds)),
-                verify=self._verify,
-                proxies=requests.utils.get_environ_proxies(url),
-            )
+            response = self._follow(request, url, seconds)
             try:
                 answer = self._read(url, response, limit, receive)
             except BaseException:
@@ -247,6 +325,40 @@ class BoundedHttp:
             response.raw.release_conn()
             return answer
 
+    def _follow(self, request: requests.PreparedRequest, first: str, seconds: float) -> requests.Response:
+        """Send, and go where a GET is redirected to, within the rules."""
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._hop(request, first, seconds)
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or request.method != "GET" or location is None:
+                return response
+            response.raw.close()
+            try:
+                target = self._rules.redirected(str(request.url), location, first=first)
+            except AddressRefused as error:
+                status = response.status_code
+                raise endpoint_fault(
+                    first, FaultKind.NONSENSE, str(error), status=status, location=location
+                ) from error
+            log.debug("%s redirects to %s", request.url, target)
+            request = request.copy()
+            request.prepare_url(target, None)
+        raise AddressRefused(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _hop(self, request: requests.PreparedRequest, first: str, seconds: float) -> requests.Response:
+        url = str(request.url)
+        _active.guard = _Guard(self._rules, self._resolve, first, url)
+        try:
+            return self._adapter.send(
+                request,
+                stream=True,
+                timeout=(min(self.timeouts.connect, seconds), min(self.timeouts.read, seconds)),
+                verify=self._verify,
+                proxies=requests.utils.get_environ_proxies(url),
+            )
+        finally:
+            _active.guard = None
+
     @contextlib.contextmanager
     def _translated(self, url: str, watch: _Watch) -> Iterator[None]:
         """Turns every error of the libraries below into an :class:`EndpointFault`."""
@@ -254,6 +366,8 @@ class BoundedHttp:
             yield
         except EndpointFault:
             raise
+        except AddressRefused as error:
+            raise endpoint_fault(url, FaultKind.NONSENSE, str(error)) from error
         except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise endpoint_fault(url, FaultKind.STALLED, "no answer in time") from error
         except (
@@ -272,7 +386,7 @@ class BoundedHttp:
         url: str,
         response: requests.Response,
         limit: int,
-        receive: Callable[[bytes], object] | None = None,
+        receive: Receiver | None = None,
     ) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if 300 <= response.status_code < 400:
@@ -283,6 +397,10 @@ class BoundedHttp:
         if encoding not in ("identity", ""):
             raise endpoint_fault(
                 url, FaultKind.NONSENSE, f"it compresses ({encoding}), which was not asked for"
+            )
+        if headers.get("transfer-encoding", "chunked").strip().lower() not in ("chunked", "identity"):
+            raise endpoint_fault(
+                url, FaultKind.NONSENSE, "it compresses the transfer, which was not asked for"
             )
         declared = headers.get("content-length", "")
         if declared.isdecimal() and len(declared) < 30 and int(declared) > limit:
@@ -295,7 +413,7 @@ class BoundedHttp:
             if count > limit:
                 raise _too_large(url, f"it sends more than {limit} bytes")
             take(block)
-        return Answer(response.status_code, headers, b"".join(blocks))
+        return Answer(response.status_code, headers, b"".join(blocks), str(response.url))
 
 
 def _too_large(url: str, detail: str) -> EndpointFault:
