@@ -45,6 +45,8 @@ _BLOCK = 64 * 1024
 _USER_AGENT = "armlx-chain"
 _REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 3
+_MAX_ADDRESSES = 3
+"""Addresses of one name that are tried, each with the patience for connecting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +178,8 @@ _active = _Active()
 class _WatchedHttp(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
         guard = _active.guard
-        if guard is None or self.proxy is not None:  # a proxy is the person's own choice, and resolves names
-            sock = super()._new_conn()
-        else:
-            sock = self._connected(guard)
+        through_proxy = self.proxy is not None  # the person's own choice; it resolves the names
+        sock = super()._new_conn() if guard is None or through_proxy else self._connected(guard)
         if _active.watch is not None:
             _active.watch.adopt(sock)
         return sock
@@ -188,7 +188,7 @@ class _WatchedHttp(urllib3.connection.HTTPConnection):
         """A connection to an address that was judged, not to a name that may change its mind."""
         seconds = self.timeout if isinstance(self.timeout, int | float) else Timeouts().connect
         failure: OSError = ConnectionError("no address")
-        for address in guard.addresses(self._dns_host, self.port, seconds):
+        for address in guard.addresses(self._dns_host, self.port, seconds)[:_MAX_ADDRESSES]:
             try:
                 return urllib3.util.connection.create_connection(
                     (address, self.port),
@@ -399,9 +399,7 @@ class BoundedHttp:
                 url, FaultKind.NONSENSE, f"it compresses ({encoding}), which was not asked for"
             )
         if headers.get("transfer-encoding", "chunked").strip().lower() not in ("chunked", "identity"):
-            raise endpoint_fault(
-                url, FaultKind.NONSENSE, "it compresses the transfer, which was not asked for"
-            )
+            raise endpoint_fault(url, FaultKind.NONSENSE, "it compresses the transfer, unasked")
         declared = headers.get("content-length", "")
         if declared.isdecimal() and len(declared) < 30 and int(declared) > limit:
             raise _too_large(url, f"it offers {int(declared)} bytes where at most {limit} are accepted")
