@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NewType
 
+from armlx_chain.encodings import parse_id
 from armlx_chain.errors import RootFormatError
 
 Wei = NewType("Wei", int)
@@ -33,7 +34,6 @@ SCORE_SCALE = 1_000_000
 Scheme = Literal["0g", "irys", "sha256"]
 
 _HEX32 = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,11 @@ class Root:
     def parse(cls, text: str) -> Root:
         """Read ``0g:0x…``, ``sha256:…``, ``irys:…`` or bare hex, which means 0G.
 
+        An Irys id may be base58, base64url or hex; where both of the first two fit, ``irys:base58:…`` or
+        ``irys:base64url:…`` says which.
+
         Raises:
-            RootFormatError: for anything else.
+            RootFormatError: for anything else, and for an ambiguous id.
         """
         scheme, colon, rest = text.strip().partition(":")
         if not colon:
@@ -72,12 +75,23 @@ class Root:
                 digest = bytes.fromhex(match.group(1))
                 return cls("0g" if scheme == "0g" else "sha256", digest)
         elif scheme == "irys":
-            return cls("irys", _irys_digest(rest))
+            return _only(rest, [cls("irys", digest) for digest in _irys_digests(rest)])
         shown = text if len(text) <= 100 else text[:97] + "…"
         raise RootFormatError(
             f"{shown!r} is not a root.",
             next_step="Give 0x and 64 hex digits (a 0G root), 0g:0x…, sha256:… or irys:<id>.",
         )
+
+    @classmethod
+    def candidates(cls, text: str) -> tuple[Root, ...]:
+        """All readings of ``text``: one, or two for an Irys id that is both base64url and base58.
+
+        Raises:
+            RootFormatError: if there is none.
+        """
+        scheme, _, rest = text.strip().partition(":")
+        found = tuple(cls("irys", digest) for digest in _irys_digests(rest)) if scheme == "irys" else ()
+        return found or (cls.parse(text),)
 
     @property
     def hex(self) -> str:
@@ -88,20 +102,23 @@ class Root:
         return f"{self.scheme}:{self.hex if self.scheme == '0g' else self.digest.hex()}"
 
 
-def _irys_digest(text: str) -> bytes:
-    """The 32 bytes of an Irys id in base58 or hex.
+def _irys_digests(text: str) -> list[bytes]:
+    """The readings of an Irys id; ``base58:`` or ``base64url:`` in front of it says which one is meant."""
+    form, colon, rest = text.partition(":")
+    return [c.digest for c in parse_id(rest if colon else text) if not colon or c.encoding == form]
 
-    Raises:
-        RootFormatError: if it is neither.
-    """
-    match = _HEX32.fullmatch(text)
-    if match:
-        return bytes.fromhex(match.group(1))
-    number = 0
-    if not text or len(text) > 44 or any(char not in _BASE58 for char in text):
-        raise RootFormatError(f"{text[:60]!r} is not an Irys id in base58 or hex.")
-    for char in text:
-        number = number * 58 + _BASE58.index(char)
-    if number >= 1 << 256:
-        raise RootFormatError(f"{text!r} is longer than 32 bytes.")
-    return number.to_bytes(32, "big")
+
+def _only(text: str, readings: list[Root]) -> Root:
+    if len(readings) == 1:
+        return readings[0]
+    if not readings:
+        raise RootFormatError(
+            f"{text[:60]!r} is not an Irys id.",
+            next_step="Give it as the receipt or page writes it: base58, base64url, or 64 hex digits.",
+        )
+    raise RootFormatError(
+        f"{text!r} is an Irys id in two forms at once, and means different bytes in each.",
+        next_step=f"If it stands in an upload receipt, give irys:base58:{text};"
+        f" if it is part of a link, irys:base64url:{text}.",
+        details={"candidates": [str(reading) for reading in readings]},
+    )
