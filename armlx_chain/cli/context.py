@@ -71,6 +71,7 @@ class SignerChoice:
     account: str | None
     keystore: Path | None
     password_file: Path | None
+    passphrase_from: str | None = None
 
     def load(self, app: App) -> Signer:
         """Open the keystore.
@@ -79,7 +80,7 @@ class SignerChoice:
             UsageError: no key was named, with every way to name one.
             SigningError: wrong passphrase or a damaged keystore.
         """
-        from armlx_chain.cli.wiring import load_signer
+        from armlx_chain.cli.keys import open_signer, passphrase_choice
 
         if self.account is None and self.keystore is None:
             raise UsageError(
@@ -87,11 +88,11 @@ class SignerChoice:
                 next_step="Give --account NAME (see: armlx-chain wallet list), --keystore FILE, or set"
                 " ETH_KEYSTORE_ACCOUNT or ETH_KEYSTORE. Make one with: armlx-chain wallet new NAME",
             )
-        return load_signer(
+        return open_signer(
             app.settings.keystore_folder,
             account=self.account,
             keystore=self.keystore,
-            password_file=self.password_file,
+            choice=passphrase_choice(self.passphrase_from, self.password_file),
         )
 
 
@@ -136,28 +137,48 @@ def network_options(command: F) -> F:
 
 
 def signer_options(command: F) -> F:
-    """``--account --keystore --password-file``; the command receives ``key``."""
+    """``--account --keystore --passphrase-from --password-file``; the command receives ``key``."""
 
-    @click.option("--account", envvar="ETH_KEYSTORE_ACCOUNT", help="Name of a keystore in the home folder.")
+    @click.option(
+        "--account",
+        envvar="ETH_KEYSTORE_ACCOUNT",
+        help="Name or address of a keystore in the home folder, or in Foundry's.",
+    )
     @click.option(
         "--keystore",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="ETH_KEYSTORE",
         help="A keystore file.",
     )
-    @click.option(
+    @passphrase_options
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any,
+        account: str | None,
+        keystore: Path | None,
+        password_file: Path | None,
+        passphrase_from: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        choice = SignerChoice(account, keystore, password_file, passphrase_from)
+        return command(*args, key=choice, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def passphrase_options(command: F) -> F:
+    """``--passphrase-from --password-file``: where a passphrase is taken from."""
+    command = click.option(
         "--password-file",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="ETH_PASSWORD",
-        help="File that holds the passphrase; asked for where it is missing.",
-    )
-    @functools.wraps(command)
-    def wrapper(
-        *args: Any, account: str | None, keystore: Path | None, password_file: Path | None, **kwargs: Any
-    ) -> Any:
-        return command(*args, key=SignerChoice(account, keystore, password_file), **kwargs)
-
-    return wrapper  # type: ignore[return-value]
+        help="The same as --passphrase-from file:PATH.",
+    )(command)
+    return click.option(
+        "--passphrase-from",
+        metavar="SOURCE",
+        help="prompt, file:PATH, or keyring (the system's). [default: prompt]",
+    )(command)
 
 
 def running_options(command: F) -> F:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from armlx_chain.chain.basis import facts_hold
 from armlx_chain.chain.contracts import (
@@ -25,8 +22,6 @@ from armlx_chain.claims.submission import SubmissionStore
 from armlx_chain.errors import ArmlxError, UsageError, WrongChain
 from armlx_chain.market.trade import read_market
 from armlx_chain.settings import Settings
-from armlx_chain.signing import keystore as keystores
-from armlx_chain.signing import passphrase
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.zerog.endpoints import Endpoint
 from armlx_chain.storage.zerog.upload import RpcPriceReader, UploadSettings, ZeroGPublisher
@@ -41,25 +36,6 @@ MAX_STORAGE_FEE = Wei(10**17)
 
 LOCAL_POLL_SECONDS = 0.05
 """A storage node on this machine need not be spared questions."""
-
-
-def ask_passphrase(question: str) -> str:
-    """Ask on the terminal, without echo."""
-    answer: str = click.prompt(question, hide_input=True, err=True, default="", show_default=False)
-    return answer
-
-
-def load_signer(
-    folder: Path, *, account: str | None, keystore: Path | None, password_file: Path | None
-) -> Signer:
-    """Open the keystore a person named."""
-    path = keystore if keystore is not None else keystores.find(folder, account or "").path
-    source = (
-        passphrase.from_file(password_file)
-        if password_file is not None
-        else passphrase.from_prompt(ask_passphrase, f"Passphrase of {path.name}")
-    )
-    return keystores.load(path, source)
 
 
 def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) -> TxSender:

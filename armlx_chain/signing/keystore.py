@@ -2,7 +2,8 @@
 
 - a file appears whole or not at all, under a name that was free, with mode 0600, in a folder of mode 0700;
 - it is opened again with the same passphrase before it gets its name;
-- costs stated by a stranger's keystore are bounded before they are paid;
+- costs stated by a stranger's keystore are bounded before they are paid, and only members that were checked
+  reach the decryption: two spellings of one name are refused;
 - a wrong passphrase and a damaged file end in ``KeystoreError``; no message holds key or passphrase.
 """
 
@@ -30,11 +31,14 @@ from armlx_chain.types import Address
 
 __all__ = [
     "DEFAULT_WORK_FACTOR",
+    "KEYSTORE_SUFFIX",
     "KeystoreInfo",
+    "Stated",
+    "check_free",
     "create",
-    "find",
     "import_key",
-    "list_keystores",
+    "import_signer",
+    "inspect",
     "load",
 ]
 
@@ -43,14 +47,18 @@ logger = logging.getLogger(__name__)
 DEFAULT_WORK_FACTOR = 1 << 18
 """scrypt's n; with r = 8 it takes 256 MiB and about a second."""
 
+KEYSTORE_SUFFIX = ".json"
+
 _MAX_FILE_BYTES = 65_536
 _MAX_SCRYPT_MEMORY = 1 << 30
-_MAX_SCRYPT_COST = 1 << 32
+_MAX_SCRYPT_COST = 1 << 31
+_MAX_SCRYPT_LANES = 64
+"""Most of scrypt's r and of its p: both also drive loops that the memory bound does not see."""
 _MAX_PBKDF2_ROUNDS = 10_000_000
+_MAX_IV_BYTES = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ADDRESS = re.compile(r"(?:0x)?[0-9a-fA-F]{40}")
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2})+")
-_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,19 @@ class KeystoreInfo:
     name: str
     address: Address
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a keystore file says of itself. Nothing of it is proven before the file was opened.
+
+    Attributes:
+        address: Foundry's files name none.
+        exposed: Whether the file's mode lets others read or write it.
+    """
+
+    address: Address | None
+    exposed: bool
 
 
 def create(
@@ -82,7 +103,7 @@ def create(
     Raises:
         KeystoreError: if the name is taken or not acceptable, the passphrase is empty, or writing fails.
     """
-    return _store(folder, name, Signer(entropy(32)), passphrase, work_factor)
+    return import_signer(folder, name, lambda: Signer(entropy(32)), passphrase, work_factor=work_factor)
 
 
 def import_key(
@@ -102,80 +123,28 @@ def import_key(
         SigningError: if it yields no private key.
         KeystoreError: as ``create``.
     """
-    return _store(folder, name, Signer.from_hex(key()), passphrase, work_factor)
+    return import_signer(folder, name, lambda: Signer.from_hex(key()), passphrase, work_factor=work_factor)
 
 
-def load(path: Path, passphrase: PassphraseSource) -> Signer:
-    """Open a keystore.
-
-    Raises:
-        KeystoreError: if it cannot be read, is damaged, would cost too much, or the passphrase is wrong.
-    """
-    document = _read(path)
-    stated = _check_document(document, path)
-    try:
-        key = Account.decrypt(document, passphrase())
-    except (ValueError, TypeError, KeyError, AttributeError, MemoryError, OverflowError) as refused:
-        if "MAC" in str(refused):
-            raise KeystoreError(
-                f"The passphrase does not open {path}.", next_step="Try again; nothing was changed."
-            ) from None
-        raise KeystoreError(f"{path} is damaged: it cannot be decrypted.") from None
-    signer = Signer(bytes(key))
-    if stated is not None and stated != signer.address:
-        raise KeystoreError(f"{path} states the address {stated} but holds the key of {signer.address}.")
-    return signer
-
-
-def list_keystores(folder: Path) -> tuple[KeystoreInfo, ...]:
-    """All keystores of a folder that state their address, by name. Other files are passed over.
-
-    Raises:
-        KeystoreError: if the folder exists and cannot be read.
-    """
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX and path.is_file())
-    except FileNotFoundError:
-        return ()
-    except OSError as failed:
-        raise KeystoreError(f"The folder {folder} cannot be read: {failed.strerror}.") from None
-    found = []
-    for path in paths:
-        try:
-            address = _check_document(_read(path), path)
-        except KeystoreError as refused:
-            logger.debug("passed over: %s", refused)
-            continue
-        if address is not None:
-            found.append(KeystoreInfo(path.name.removesuffix(_SUFFIX), address, path))
-    return tuple(found)
-
-
-def find(folder: Path, account: str) -> KeystoreInfo:
-    """The keystore of a name or of an address.
-
-    Raises:
-        KeystoreError: if there is none, or several hold the address.
-    """
-    known = list_keystores(folder)
-    wanted = account.lower().removeprefix("0x")
-    matches = [info for info in known if info.name == account]
-    matches = matches or [info for info in known if info.address.lower() == f"0x{wanted}"]
-    if len(matches) == 1:
-        return matches[0]
-    names = ", ".join(info.name for info in known) or "none"
-    problem = "Several keystores hold" if matches else "No keystore is called or holds"
-    raise KeystoreError(f"{problem} {shorten(account)} in {folder}.", next_step=f"Known accounts: {names}.")
-
-
-def _store(
-    folder: Path, name: str, signer: Signer, passphrase: PassphraseSource, work_factor: int
+def import_signer(
+    folder: Path,
+    name: str,
+    source: Callable[[], Signer],
+    passphrase: PassphraseSource,
+    *,
+    work_factor: int = DEFAULT_WORK_FACTOR,
 ) -> KeystoreInfo:
-    if not _NAME.fullmatch(name) or name.endswith(_SUFFIX):
-        raise KeystoreError(f"{shorten(name)} cannot be an account's name: letters, digits, . _ - only.")
-    target = folder / (name + _SUFFIX)
-    if target.exists():
-        raise KeystoreError(f"{target} exists already.", next_step="Choose another name.")
+    """Put a key from anywhere (a mnemonic, another keystore) into a keystore.
+
+    Args:
+        source: Asked once, after the name was found acceptable and free.
+
+    Raises:
+        SigningError: whatever ``source`` raises.
+        KeystoreError: as ``create``.
+    """
+    target = check_free(folder, name)
+    signer = source()
     secret = passphrase()
     if not secret:
         raise KeystoreError("An empty passphrase protects nothing; nothing was written.")
@@ -186,6 +155,57 @@ def _store(
     except OSError as failed:
         raise KeystoreError(f"{target} cannot be written: {failed.strerror}.") from None
     return KeystoreInfo(name, signer.address, target)
+
+
+def check_free(folder: Path, name: str) -> Path:
+    """The path a new keystore of this name would get.
+
+    Raises:
+        KeystoreError: if the name is not acceptable or taken.
+    """
+    if not _NAME.fullmatch(name) or name.endswith(KEYSTORE_SUFFIX):
+        raise KeystoreError(f"{shorten(name)} cannot be an account's name: letters, digits, . _ - only.")
+    target = folder / (name + KEYSTORE_SUFFIX)
+    if target.exists():
+        raise KeystoreError(f"{target} exists already.", next_step="Choose another name.")
+    return target
+
+
+def load(path: Path, passphrase: PassphraseSource) -> Signer:
+    """Open a keystore. One that others can read is opened with a warning.
+
+    Raises:
+        KeystoreError: if it cannot be read, is damaged, would cost too much, or the passphrase is wrong.
+    """
+    document, exposed = _read(path)
+    if exposed:
+        logger.warning("The keystore %s can be read or written by others; chmod 600 it.", path)
+    stated, checked = _check_document(document, path)
+    try:
+        key = Account.decrypt(checked, passphrase())
+    except (ValueError, TypeError, KeyError, AttributeError, MemoryError, OverflowError) as refused:
+        if "MAC" in str(refused):
+            raise KeystoreError(
+                f"The passphrase does not open {path}.", next_step="Try again; nothing was changed."
+            ) from None
+        raise KeystoreError(f"{path} is damaged: it cannot be decrypted.") from None
+    signer = Signer(bytes(key))
+    if stated is not None and stated != signer.address:
+        raise KeystoreError(
+            f"{path} states the address {stated} but holds the key of {signer.address}.",
+            meaning="It was put together from two files, or somebody wants a payment to go astray.",
+        )
+    return signer
+
+
+def inspect(path: Path) -> Stated:
+    """What a keystore says of itself, without its passphrase.
+
+    Raises:
+        KeystoreError: if it is no version 3 keystore that ``load`` would try to open.
+    """
+    document, exposed = _read(path)
+    return Stated(_check_document(document, path)[0], exposed)
 
 
 def _encrypt(signer: Signer, secret: str, work_factor: int) -> dict[str, Any]:
@@ -228,7 +248,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    """The file's tree with lower-case names, and whether others may read or write it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -236,33 +257,48 @@ def _read(path: Path) -> dict[str, Any]:
             data = file.read(_MAX_FILE_BYTES + 1) if stat.S_ISREG(mode) else b""
     except OSError as failed:
         raise KeystoreError(f"The keystore {path} cannot be read: {failed.strerror}.") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("The keystore %s can be read by others; chmod 600 it.", path)
     tree = read_json(data, error=KeystoreError, what=f"The keystore {path}", max_bytes=_MAX_FILE_BYTES)
+    return _lowered(tree, path), bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _lowered(tree: Any, path: Path) -> dict[str, Any]:
+    """An object's members under lower-case names, as wallets spell some of them with a capital.
+
+    The decrypting library lowers them too, and of two spellings takes the last: a file could show one set of
+    costs to a check and another to the library.
+    """
     if not isinstance(tree, dict):
         raise KeystoreError(f"{path} is not a keystore.")
-    return tree
+    lowered = {name.lower(): value for name, value in tree.items()}
+    if len(lowered) != len(tree):
+        raise KeystoreError(f"{path} is damaged: a member is there twice.")
+    return lowered
 
 
-def _check_document(document: dict[str, Any], path: Path) -> Address | None:
-    """Refuse what is no version 3 keystore or would cost too much; the stated address, if any."""
-    crypto = document.get("crypto", document.get("Crypto"))
-    if document.get("version") != 3 or not isinstance(crypto, dict):
+def _check_document(document: dict[str, Any], path: Path) -> tuple[Address | None, dict[str, Any]]:
+    """Refuse what is no version 3 keystore or would cost too much.
+
+    Returns:
+        The stated address, if any, and a keystore of nothing but the members that were checked.
+    """
+    if document.get("version") != 3 or "crypto" not in document:
         raise KeystoreError(f"{path} is not a version 3 keystore.")
-    parameters, cipher = crypto.get("kdfparams"), crypto.get("cipherparams")
-    if not isinstance(parameters, dict) or not isinstance(cipher, dict):
-        raise KeystoreError(f"{path} is damaged: its parameters are missing.")
+    crypto = _lowered(document["crypto"], path)
+    parameters, cipher = _lowered(crypto.get("kdfparams"), path), _lowered(crypto.get("cipherparams"), path)
     for text in (crypto.get("ciphertext"), crypto.get("mac"), cipher.get("iv"), parameters.get("salt")):
         if not isinstance(text, str) or not _HEX.fullmatch(text):
             raise KeystoreError(f"{path} is damaged: a hex string is missing.")
+    if len(cipher["iv"].removeprefix("0x")) > 2 * _MAX_IV_BYTES:
+        raise KeystoreError(f"{path} is damaged: its initial vector is too long.")
     if crypto.get("cipher") != "aes-128-ctr" or not _affordable(crypto.get("kdf"), parameters):
         raise KeystoreError(f"{path} asks for a cipher, or for a cost, that is not accepted.")
     stated = document.get("address")
-    if stated is None:
-        return None
-    if not isinstance(stated, str) or not _ADDRESS.fullmatch(stated):
+    if stated is not None and (not isinstance(stated, str) or not _ADDRESS.fullmatch(stated)):
         raise KeystoreError(f"{path} is damaged: its address is none.")
-    return Address(to_checksum_address("0x" + stated.removeprefix("0x")))
+    address = None if stated is None else Address(to_checksum_address("0x" + stated.removeprefix("0x")))
+    known = {name: crypto[name] for name in ("cipher", "ciphertext", "kdf", "mac")}
+    checked = {**known, "kdfparams": parameters, "cipherparams": {"iv": cipher["iv"]}}
+    return address, {"version": 3, "crypto": checked}
 
 
 def _affordable(kdf: object, parameters: dict[str, Any]) -> bool:
@@ -276,4 +312,11 @@ def _affordable(kdf: object, parameters: dict[str, Any]) -> bool:
         return parameters.get("prf") == "hmac-sha256" and values[0] <= _MAX_PBKDF2_ROUNDS
     n, r, p = values
     memory = 128 * n * r
-    return n > 1 and n & (n - 1) == 0 and memory <= _MAX_SCRYPT_MEMORY and memory * p <= _MAX_SCRYPT_COST
+    lanes_fit = max(r, p) <= _MAX_SCRYPT_LANES
+    return (
+        n > 1
+        and n & (n - 1) == 0
+        and lanes_fit
+        and memory * p <= _MAX_SCRYPT_COST
+        and memory <= (_MAX_SCRYPT_MEMORY)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, SupportsIndex
 
@@ -14,9 +15,14 @@ from armlx_chain.formats.typed import TypedData
 from armlx_chain.recursion import tame_recursion
 from armlx_chain.types import Address
 
-__all__ = ["Signer"]
+__all__ = ["DEFAULT_DERIVATION_PATH", "Signer"]
 
 tame_recursion()
+
+DEFAULT_DERIVATION_PATH = "m/44'/60'/0'/0/0"
+"""The first account of a mnemonic, as the usual wallets derive it (BIP-44)."""
+
+_DERIVATION_PATH = re.compile(r"m(?:/\d{1,10}['hH]?){1,10}")
 
 
 class Signer:
@@ -55,6 +61,34 @@ class Signer:
             key = b""
         if len(key) != 32:
             raise SigningError("A private key has 64 hex digits.")
+        return cls(key)
+
+    @classmethod
+    def from_mnemonic(
+        cls, words: str, *, path: str = DEFAULT_DERIVATION_PATH, extra_word: str = ""
+    ) -> Signer:
+        """Take the key that a mnemonic (BIP-39) yields at a derivation path (BIP-32).
+
+        Args:
+            extra_word: The mnemonic's own passphrase, for those who set one.
+
+        Raises:
+            SigningError: if it is no mnemonic, or no path. The message never holds a word of it.
+        """
+        from eth_account.hdaccount import HDPath, seed_from_mnemonic
+
+        if not _DERIVATION_PATH.fullmatch(path):
+            raise SigningError("A derivation path looks like m/44'/60'/0'/0/0.")
+        try:
+            key = HDPath(path.replace("h", "'")).derive(
+                seed_from_mnemonic(" ".join(words.split()), extra_word)
+            )
+        except Exception as refused:  # noqa: BLE001 (whatever the library raises quotes the words)
+            raise SigningError(
+                f"These words are not a mnemonic, or the path does not exist ({type(refused).__name__}).",
+                next_step="Check the spelling and the order: 12, 15, 18, 21 or 24 words.",
+            ) from None
+        tame_recursion()
         return cls(key)
 
     @property

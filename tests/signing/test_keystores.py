@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from armlx_chain.errors import EXIT_KEY, KeystoreError, SigningError
 from armlx_chain.signing import keystore, passphrase
-from armlx_chain.signing.keystore import create, find, import_key, list_keystores, load
+from armlx_chain.signing.keystore import create, import_key, inspect, load
 
 pytestmark = pytest.mark.unit
 
@@ -154,6 +154,12 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     "n is no power of two": lambda d: d["crypto"][KDF].update(n=3),
     "n is negative": lambda d: d["crypto"][KDF].update(n=-4),
     "n is true": lambda d: d["crypto"][KDF].update(n=True),
+    "loop bomb by r": lambda d: d["crypto"][KDF].update(n=2, r=1 << 22),
+    "loop bomb by p": lambda d: d["crypto"][KDF].update(n=2, r=1, p=1 << 24),
+    "memory bomb in a second spelling": lambda d: d["crypto"][KDF].update(N=1 << 40),
+    "second spelling of the parameters": lambda d: d["crypto"].update(KdfParams={"n": 1 << 40}),
+    "second spelling of everything": lambda d: d.update(Crypto={"kdf": "none"}),
+    "long iv": lambda d: d["crypto"]["cipherparams"].update(iv="00" * 30_000),
     "long key": lambda d: d["crypto"][KDF].update(dklen=1 << 30),
     "address of another": lambda d: d.update(address="00" * 19 + "01"),
     "address": lambda d: d.update(address="x"),
@@ -167,6 +173,26 @@ def test_a_damaged_or_hostile_keystore_ends_in_one_error_at_once(tmp_path: Path,
     with pytest.raises(KeystoreError):
         load(path, secret())
     assert time.process_time() - started < 2
+
+
+def test_a_hostile_cost_is_found_without_a_passphrase_too(tmp_path: Path) -> None:
+    with pytest.raises(KeystoreError, match="cost"):
+        inspect(damaged(tmp_path, DAMAGE["memory bomb"]))
+
+
+def test_members_that_nobody_checked_never_reach_the_decryption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library lowers every name itself, and of two spellings takes the last."""
+    seen: list[dict[str, Any]] = []
+    path = damaged(tmp_path, lambda d: d.update({"x-ethers": {"client": "x"}, "id": 7}))
+    true_decrypt = Account.decrypt
+    monkeypatch.setattr(
+        Account, "decrypt", lambda document, word: seen.append(document) or true_decrypt(document, word)
+    )
+    assert load(path, secret()).address == ADDRESS
+    assert set(seen[0]) == {"version", "crypto"}
+    assert set(seen[0]["crypto"]) == {"cipher", "cipherparams", "ciphertext", "kdf", "kdfparams", "mac"}
 
 
 @given(place=st.integers(0, 600), patch=st.binary(max_size=4), cut=st.integers(0, 20))
@@ -207,35 +233,11 @@ def test_a_keystore_that_others_can_read_is_worth_a_warning(
     path = imported(tmp_path)
     with caplog.at_level(logging.WARNING):
         load(path, secret())
-        assert caplog.text == ""
-        path.chmod(0o644)
+        assert (caplog.text, inspect(path).exposed) == ("", False)
+        path.chmod(0o620)
         load(path, secret())
-    assert "can be read by others" in caplog.text
-
-
-def test_listing_names_accounts_and_passes_over_everything_else(tmp_path: Path) -> None:
-    imported(tmp_path, "b")
-    made = create(tmp_path, "a", secret(), work_factor=FAST)
-    (tmp_path / "notes.json").write_text("{}")
-    (tmp_path / "c.txt").write_text("x")
-    (tmp_path / "folder.json").mkdir()
-    assert [(info.name, info.address) for info in list_keystores(tmp_path)] == [
-        ("a", made.address), ("b", ADDRESS),
-    ]  # fmt: skip
-    assert list_keystores(tmp_path / "missing") == ()
-
-
-def test_accounts_are_found_by_name_and_by_address(tmp_path: Path) -> None:
-    imported(tmp_path, "b")
-    create(tmp_path, "a", secret(), work_factor=FAST)
-    for account in ("b", ADDRESS, ADDRESS.lower(), ADDRESS[2:]):
-        assert find(tmp_path, account).name == "b"
-    with pytest.raises(KeystoreError, match="No keystore") as caught:
-        find(tmp_path, "nobody")
-    assert caught.value.next_step == "Known accounts: a, b."
-    imported(tmp_path, "c")
-    with pytest.raises(KeystoreError, match="Several"):
-        find(tmp_path, ADDRESS)
+    assert "can be read or written by others" in caplog.text
+    assert inspect(path).exposed
 
 
 @pytest.mark.parametrize(
