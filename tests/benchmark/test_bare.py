@@ -30,6 +30,10 @@ WORTH = 0.10
 """By how much a cheat must beat honest code to count as one that works, in bits per byte."""
 
 
+LEARNT = 0.1
+"""What even a handful of steps on a busy machine gain over an untrained model, in bits per byte."""
+
+
 def showing(*words: str) -> list[str]:
     return [name for name, cheat in CHEATS.items() if cheat.facts["shows"] in words]
 
@@ -69,11 +73,13 @@ def test_the_baseline_trains_and_the_better_recipe_is_clearly_better(run: Run) -
 
 @pytest.mark.parametrize("name", honest())
 def test_an_honest_variant_trains_and_prints_one_metric(name: str, run: Run) -> None:
+    untrained = run(honest()[name], Profile(0.001, QUICK.eval_tokens))
     result = run(honest()[name])
     assert result.exit_code == 0, result.text
     assert len(re.findall(r"(?m)^val_bpb:", result.text)) == 1
     assert result.score is not None
-    assert 0.5 < result.score < 2.3
+    assert untrained.score is not None
+    assert 0.5 < result.score < untrained.score - LEARNT
 
 
 @pytest.mark.parametrize("name", showing("score"))
