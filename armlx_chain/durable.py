@@ -5,6 +5,8 @@
 - Safe to open for the first time from several processes at once. SQLite does not call its busy handler while
   a database is switched to the write-ahead log, so the processes that make a new one take turns by a file
   lock beside it.
+- A database of an earlier version is brought up step by step, each step whole or not at all; one of a later
+  version is refused untouched.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,16 +24,24 @@ _WAIT_SECONDS = 30.0
 """How long a statement waits for another process's transaction."""
 
 
-def open_durable(path: Path, schema: str, *, version: int) -> sqlite3.Connection:
+Migrations = Mapping[int, Sequence[str]]
+"""For an earlier version's number: the statements that make the next version of it."""
+
+
+def open_durable(
+    path: Path, schema: str, *, version: int, migrations: Migrations | None = None
+) -> sqlite3.Connection:
     """Open a database in autocommit mode, made with its folder and tables if it is new.
 
     Args:
         path: The database file.
         schema: Statements that do nothing when they were carried out before.
         version: The schema's number, kept in the database.
+        migrations: How databases of earlier versions become this one.
 
     Raises:
-        sqlite3.Error: it is not a database, cannot be read or written, or carries another schema's number.
+        sqlite3.Error: it is not a database, cannot be read or written, or carries the number of a schema that
+            no migration leads from.
         OSError: the file or its folder cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -40,25 +50,40 @@ def open_durable(path: Path, schema: str, *, version: int) -> sqlite3.Connection
     try:
         path.chmod(0o600)
         with _turn(path):
-            _prepare(database, schema, version)
+            _prepare(database, schema, version, migrations or {})
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, schema: str, version: int) -> None:
+def _prepare(database: sqlite3.Connection, schema: str, version: int, migrations: Migrations) -> None:
     if database.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise sqlite3.OperationalError("this file system does not allow a write-ahead log")
     database.execute("PRAGMA synchronous = FULL")
     database.execute("PRAGMA fullfsync = ON")
-    found = database.execute("PRAGMA user_version").fetchone()[0]
-    if found == version:
+    found = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if found == 0:
+        database.executescript(schema)
+        database.execute(f"PRAGMA user_version = {version}")
         return
-    if found != 0:
+    if found > version or any(step not in migrations for step in range(found, version)):
         raise sqlite3.OperationalError(f"it was written by another version of this program ({found})")
-    database.executescript(schema)
-    database.execute(f"PRAGMA user_version = {version}")
+    for step in range(found, version):
+        _migrate(database, migrations[step], step + 1)
+
+
+def _migrate(database: sqlite3.Connection, statements: Sequence[str], version: int) -> None:
+    """One step; the number changes in the same transaction, so that a crash leaves the old version whole."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements:
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {version}")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
 
 
 @contextmanager

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import contracts_abi
 from armlx_chain.errors import UsageError
-from armlx_chain.types import Address
+from armlx_chain.types import Address, Wei
 
 DEVNET_STATE = "devnet.json"
+MAX_FEE_VARIABLE = "ARMLX_MAX_FEE_GWEI"
+MAX_FEE = Wei(200 * 10**9)
+"""Wei per gas; a hundred times what Galileo asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,15 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one invocation works with."""
+    """What one invocation works with.
+
+    Attributes:
+        max_fee: Most wei per gas that is ever offered, also when a transaction has to be replaced.
+    """
 
     network: Network
     home: Path
+    max_fee: Wei = MAX_FEE
 
     @property
     def keystore_folder(self) -> Path:
@@ -68,6 +76,20 @@ class Settings:
 def default_home(env: Mapping[str, str] = os.environ) -> Path:
     """``$ARMLX_HOME``, or ``~/.armlx-chain``."""
     return Path(env["ARMLX_HOME"]) if env.get("ARMLX_HOME") else Path.home() / ".armlx-chain"
+
+
+def max_fee(env: Mapping[str, str] = os.environ) -> Wei:
+    """The cap on fees per gas: ``$ARMLX_MAX_FEE_GWEI``, or 200 gwei.
+
+    Raises:
+        UsageError: it is not a whole number of gwei between 2, which Galileo asks at least, and 100,000.
+    """
+    text = env.get(MAX_FEE_VARIABLE, "").strip()
+    if not text:
+        return MAX_FEE
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 2 <= int(text) <= 100_000):
+        raise UsageError(f"{MAX_FEE_VARIABLE} is {text[:20]!r}, not a whole number of gwei from 2 to 100000.")
+    return Wei(int(text) * 10**9)
 
 
 def devnet_folder(home: Path, env: Mapping[str, str] = os.environ) -> Path:

@@ -3,6 +3,8 @@
 - An intent has a *key*, a sentence-like name that is the same after a restart (``submit/3/0x…/buy``). One
   key is carried out at most once.
 - The signed bytes are stored before they are sent; after a crash the identical bytes go out again.
+- A nonce may have several attempts: replacements at higher fees, a cancellation. They exclude each other on
+  the chain, and how all of them ended is written in one transaction.
 - One process per (chain, account): an exclusive lock on a file beside the database. It may be taken again
   inside itself, so that a use case of several transactions can hold it from the first to the last.
 - Rows belong to a chain by id *and* genesis hash, so that a reset devnet starts afresh.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,8 +25,10 @@ from armlx_chain.durable import open_durable
 from armlx_chain.errors import JournalError
 from armlx_chain.types import Address, TxHash
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMA_VERSION = 2
+_BY_KEY = "CREATE INDEX IF NOT EXISTS attempt_by_key ON attempt (chain, account, key)"
+_BY_NONCE = "CREATE INDEX IF NOT EXISTS attempt_by_nonce ON attempt (chain, account, nonce)"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS attempt (
     id INTEGER PRIMARY KEY,
     chain TEXT NOT NULL,
@@ -35,10 +39,23 @@ CREATE TABLE IF NOT EXISTS attempt (
     raw BLOB NOT NULL,
     state TEXT NOT NULL,
     precondition TEXT,
-    note TEXT NOT NULL DEFAULT ''
+    note TEXT NOT NULL DEFAULT '',
+    block_number INTEGER,
+    block_hash TEXT
 );
-CREATE INDEX IF NOT EXISTS attempt_by_key ON attempt (chain, account, key);
+{_BY_KEY};
+{_BY_NONCE};
 """
+_MIGRATIONS = {
+    1: (
+        "ALTER TABLE attempt ADD COLUMN block_number INTEGER",
+        "ALTER TABLE attempt ADD COLUMN block_hash TEXT",
+        _BY_NONCE,
+    )
+}
+_COLUMNS = "id, key, nonce, tx_hash, raw, state, precondition, block_number, block_hash"
+CANCEL = "cancel/"
+"""How the keys of cancellations begin; the key of what they cancel follows."""
 
 
 class State(StrEnum):
@@ -48,13 +65,19 @@ class State(StrEnum):
     """On disk; it may or may not have reached a node."""
     MINED = "mined"
     REVERTED = "reverted"
+    REPLACED = "replaced"
+    """Its nonce was used by another attempt at the same deed."""
     CANCELLED = "cancelled"
-    """Its nonce was used by a cancellation, or by nothing of ours."""
+    """Its nonce was used by a cancellation, or by nothing of ours; or no node ever took it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One signed transaction."""
+    """One signed transaction.
+
+    Attributes:
+        block_number, block_hash: Where it was mined, once that is known (``0x`` and 64 hex digits).
+    """
 
     id: int
     key: str
@@ -63,6 +86,31 @@ class Attempt:
     raw: bytes
     state: State
     precondition: dict[str, Any] | None
+    block_number: int | None = None
+    block_hash: str | None = None
+
+    @property
+    def is_cancellation(self) -> bool:
+        return self.key.startswith(CANCEL)
+
+    @property
+    def deed(self) -> str:
+        """The key of the intent that it carries out or cancels."""
+        return self.key.removeprefix(CANCEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one attempt ended.
+
+    Attributes:
+        block: Number and hash of the block that holds it.
+    """
+
+    attempt: Attempt
+    state: State
+    note: str = ""
+    block: tuple[int, str] | None = None
 
 
 class Journal:
@@ -79,7 +127,7 @@ class Journal:
         self._chain = chain
         self._account = account
         self._held = 0
-        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION)
+        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -108,20 +156,24 @@ class Journal:
 
     def attempts(self, key: str) -> list[Attempt]:
         """All attempts under a key, oldest first."""
-        return [attempt for attempt in self._all() if attempt.key == key]
+        return self._select("key = ?", key)
+
+    def at_nonce(self, nonce: int) -> list[Attempt]:
+        """All attempts ever signed for a nonce, whatever became of them, oldest first."""
+        return self._select("nonce = ?", nonce)
 
     def unfinished(self) -> list[Attempt]:
         """Attempts whose outcome is not known yet, by nonce."""
-        waiting = [attempt for attempt in self._all() if attempt.state is State.SIGNED]
-        return sorted(waiting, key=lambda attempt: attempt.nonce)
+        return sorted(self._select("state = ?", State.SIGNED.value), key=lambda attempt: attempt.nonce)
 
     def next_nonce(self) -> int:
         """One more than the highest nonce that an attempt of ours uses or has used; 0 without any."""
-        row = self._db.execute(
-            "SELECT MAX(nonce) FROM attempt WHERE chain = ? AND account = ? AND state != ?",
-            (self._chain, self._account, State.CANCELLED.value),
-        ).fetchone()
-        return 0 if row[0] is None else int(row[0]) + 1
+        highest = self._highest("nonce", "state != ?", State.CANCELLED.value)
+        return 0 if highest is None else highest + 1
+
+    def last_block(self) -> int:
+        """Number of the latest block that holds a transaction of ours; 0 without any."""
+        return self._highest("block_number", "state IN (?, ?)", State.MINED.value, State.REVERTED.value) or 0
 
     def record(
         self, *, key: str, nonce: int, tx_hash: TxHash, raw: bytes, precondition: dict[str, Any] | None
@@ -137,18 +189,48 @@ class Journal:
 
     def settle(self, attempt: Attempt, state: State, note: str = "") -> None:
         """Record how an attempt ended."""
-        self._db.execute(
-            "UPDATE attempt SET state = ?, note = ? WHERE id = ?", (state.value, note, attempt.id)
-        )
+        self.settle_all([Ending(attempt, state, note)])
+
+    def settle_all(self, endings: Iterable[Ending]) -> None:
+        """Record how several attempts ended, all together or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for ending in endings:
+                self._write(ending)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def reopen(self, attempt: Attempt, note: str) -> None:
+        """An attempt that was given up, or whose block is gone from the chain, is on its way again."""
+        self.settle(attempt, State.SIGNED, note)
 
     def close(self) -> None:
         self._db.close()
 
+    def _write(self, ending: Ending) -> None:
+        number, block_hash = ending.block or (None, None)
+        self._db.execute(
+            "UPDATE attempt SET state = ?, note = ?, block_number = ?, block_hash = ? WHERE id = ?",
+            (ending.state.value, ending.note, number, block_hash, ending.attempt.id),
+        )
+
+    def _highest(self, column: str, condition: str, *values: str) -> int | None:
+        row = self._db.execute(
+            f"SELECT MAX({column}) FROM attempt WHERE chain = ? AND account = ? AND {condition}",  # noqa: S608
+            (self._chain, self._account, *values),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
+
     def _all(self) -> list[Attempt]:
+        return self._select("1 = ?", 1)
+
+    def _select(self, condition: str, value: str | int) -> list[Attempt]:
         rows = self._db.execute(
-            "SELECT id, key, nonce, tx_hash, raw, state, precondition FROM attempt"
-            " WHERE chain = ? AND account = ? ORDER BY id",
-            (self._chain, self._account),
+            f"SELECT {_COLUMNS} FROM attempt WHERE chain = ? AND account = ? AND {condition}"  # noqa: S608
+            " ORDER BY id",
+            (self._chain, self._account, value),
         ).fetchall()
         return [
             Attempt(
@@ -159,6 +241,8 @@ class Journal:
                 bytes(row[4]),
                 State(row[5]),
                 None if row[6] is None else json.loads(row[6]),
+                row[7],
+                row[8],
             )
             for row in rows
         ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from armlx_chain.errors import UsageError
-from armlx_chain.settings import Settings, default_home, load_network
+from armlx_chain.settings import Settings, default_home, load_network, max_fee
 
 if TYPE_CHECKING:
     from armlx_chain.chain.rpc import Rpc
@@ -39,7 +39,7 @@ class App:
         network = load_network(
             self.network_name, home=self.home, rpc_url=self.rpc_url, storage_url=self.storage_url
         )
-        return Settings(network=network, home=self.home)
+        return Settings(network=network, home=self.home, max_fee=max_fee(os.environ))
 
     @functools.cached_property
     def rpc(self) -> Rpc:

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_utils import keccak
 
 import contracts_abi
 from armlx_chain.chain.contracts import ProjectToken
+from armlx_chain.chain.fees import Fees
 from armlx_chain.chain.journal import Attempt, Journal, State
+from armlx_chain.chain.lifecycle import Patience
+from armlx_chain.chain.rawtx import Plain, unsigned
 from armlx_chain.chain.rpc import Rpc
 from armlx_chain.chain.sender import Intent, TxSender
 from armlx_chain.devnet.accounts import derive_accounts
@@ -23,11 +27,12 @@ from armlx_chain.errors import (
     RpcUnavailable,
     WrongChain,
 )
-from armlx_chain.types import Address, Wei
+from armlx_chain.types import Address, TxHash, Wei
 
 pytestmark = pytest.mark.integration
 
 CHAIN_ID = 31337
+QUICK = Patience(lost=0.2, behind=0.3, poll_first=0.05)
 ACCOUNTS = derive_accounts(3)
 
 
@@ -97,7 +102,9 @@ class World:
         self.journal = Journal(folder / "j.sqlite", chain="31337:test", account=self.signer.address)
 
     def sender(self, **options: Any) -> TxSender:
-        return TxSender(rpc=self.rpc, signer=self.signer, journal=self.journal, **options)
+        return TxSender(
+            rpc=self.rpc, signer=self.signer, journal=self.journal, **{"patience": QUICK, **options}
+        )
 
 
 @pytest.fixture
@@ -222,6 +229,19 @@ def test_an_endpoint_that_is_down_is_a_try_later(tmp_path: Path) -> None:
     with pytest.raises(RpcUnavailable) as caught:
         down.sender().execute(Intent(key="k", to=down.signer.address, data=b""))
     assert caught.value.exit_code == 75
+
+
+def test_a_transaction_that_reverts_when_it_is_mined_is_explained(world: World, token: ProjectToken) -> None:
+    plain = Plain(to=token.address, value=1, data="0x" + token.encode("buy").hex(), gas=200_000)
+    fees = Fees(Wei(10**11), Wei(2 * 10**9))
+    nonce = world.rpc.nonce(world.signer.address, pending=False)
+    fields = unsigned(plain, chain_id=CHAIN_ID, nonce=nonce, fees=fees)
+    raw = world.signer.sign_transaction(fields)
+    tx_hash = TxHash("0x" + keccak(raw).hex())
+    world.journal.record(key="reverts", nonce=nonce, tx_hash=tx_hash, raw=raw, precondition=None)
+    with pytest.raises(ContractRevert, match="does not cover a single token"):
+        world.sender().execute(buy(token, "reverts"))
+    assert [attempt.state for attempt in world.journal.attempts("reverts")] == [State.REVERTED]
 
 
 def test_a_reset_chain_is_noticed(world: World, token: ProjectToken) -> None:
