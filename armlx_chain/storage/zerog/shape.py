@@ -23,6 +23,11 @@ def _ceil_div(value: int, by: int) -> int:
     return -(-value // by)
 
 
+def set_bits(number: int) -> tuple[int, ...]:
+    """Positions of the ones in ``number``, falling: heights of the perfect subtrees over so many leaves."""
+    return tuple(bit for bit in range(number.bit_length() - 1, -1, -1) if number >> bit & 1)
+
+
 def chunk_count(size: int) -> int:
     """Real chunks of a file of ``size`` bytes; the last may be partly filled.
 
@@ -65,8 +70,7 @@ def segment_length(size: int, index: int) -> int:
 
 def node_heights(size: int) -> tuple[int, ...]:
     """Heights of the perfect subtrees that a submission names: the set bits of ``padded_chunks``, falling."""
-    padded = padded_chunks(size)
-    return tuple(bit for bit in range(padded.bit_length() - 1, -1, -1) if padded >> bit & 1)
+    return set_bits(padded_chunks(size))
 
 
 def left_leaves(leaves: int) -> int:
