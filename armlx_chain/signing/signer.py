@@ -9,6 +9,7 @@ from typing import Any, NoReturn, SupportsIndex
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_typing import Hash32
+from eth_utils import keccak
 
 from armlx_chain.errors import GuardRefused, SigningError
 from armlx_chain.formats.typed import TypedData
@@ -23,6 +24,10 @@ DEFAULT_DERIVATION_PATH = "m/44'/60'/0'/0/0"
 """The first account of a mnemonic, as the usual wallets derive it (BIP-44)."""
 
 _DERIVATION_PATH = re.compile(r"m(?:/\d{1,10}['hH]?){1,10}")
+
+
+DEEP_HASH_BYTES = 48
+"""SHA-384, see the formats of storage."""
 
 
 class Signer:
@@ -127,6 +132,24 @@ class Signer:
         if typed.primary_type == "Attestation":
             raise GuardRefused("An attestation is signed only through the single-sign guard.")
         return self._sign_digest(typed.digest())
+
+    @property
+    def public_key(self) -> bytes:
+        """The uncompressed public key: 04 ‖ X ‖ Y, 65 bytes."""
+        return b"\x04" + bytes(self._account._key_obj.public_key.to_bytes())
+
+    def sign_deep_hash(self, message: bytes) -> bytes:
+        """r ‖ s ‖ v (27 or 28) over an Irys item's deep hash, as an EIP-191 personal message.
+
+        Only messages of 48 bytes are signed: none of them can be a transaction, typed data or a text.
+
+        Raises:
+            SigningError: for a message of another length.
+        """
+        if len(message) != DEEP_HASH_BYTES:
+            raise SigningError(f"A deep hash has {DEEP_HASH_BYTES} bytes, this one has {len(message)}.")
+        prefix = b"\x19Ethereum Signed Message:\n%d" % len(message)
+        return self._sign_digest(bytes(keccak(prefix + message)))
 
     def _sign_digest(self, digest: bytes) -> bytes:
         return bytes(self._account.unsafe_sign_hash(Hash32(digest)).signature)
