@@ -17,6 +17,8 @@ from armlx_chain.errors import EXIT_ERROR, EXIT_INTERRUPTED, ArmlxError, Machine
 
 _COMMANDS = {
     "fetch": "armlx_chain.cli.fetch:fetch",
+    "root": "armlx_chain.cli.root:root",
+    "verify": "armlx_chain.cli.root:verify",
     "reproduce": "armlx_chain.cli.reproduce:reproduce",
     "submit": "armlx_chain.cli.submit:submit",
     "status": "armlx_chain.cli.status:status",
@@ -33,6 +35,7 @@ EPILOG = """\b
 Examples:
   armlx-chain devnet up                     start the local world
   armlx-chain fetch 0xe4c1…b6b3             fetch a protocol and prove its bytes
+  armlx-chain root train.parquet            the content address of a file
   armlx-chain reproduce --project 0 train.py
   armlx-chain submit --run runs/better/run.log --stake 10
   armlx-chain price --project 0 --count 10
