@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 
@@ -110,7 +111,7 @@ class _Checked:
     Attributes:
         size: Length of the file in bytes.
         proved: What belongs to the root, in words.
-        length_settled: Whether the length is beyond doubt: committed to by the root, or confirmed by the caller.
+        length_settled: Whether the length is beyond doubt: the root commits to it, or the caller gave it.
         facts: More for ``--json``.
         lines: More for a person.
     """
@@ -203,7 +204,7 @@ def _zerog(file: Path, threads: int | None) -> tuple[Root, int]:
     threads = threads or min(_processors(), _MOST_THREADS)
     with _bar(file) as advance:
         if _is_stdin(file):
-            return root_of_file(sys.stdin.buffer, threads=threads, progress=advance)
+            return root_of_file(cast(io.BufferedIOBase, sys.stdin.buffer), threads=threads, progress=advance)
         return root_of_file(file, threads=threads, progress=advance)
 
 
