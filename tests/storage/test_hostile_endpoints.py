@@ -21,6 +21,7 @@ import pytest
 from storage_sims import SEGMENT, Error, Raw, SimStorage, forever, http
 
 from armlx_chain.errors import (
+    ContentIncomplete,
     ContentMismatch,
     ContentNotFound,
     ContentTooLarge,
@@ -210,7 +211,7 @@ ATTACKS = [
     Attack("a segment claims another index", segment(index=2), MISMATCH, K.WRONG_BYTES),
     Attack("a segment claims another file size", segment(fileSize=77), MISMATCH, K.WRONG_BYTES),
     Attack("a segment's index is true instead of a number", segment(index=True), DOWN, K.NONSENSE),
-    Attack("segments are null", segments(None), MISSING, None),
+    Attack("segments are null", segments(None), ContentIncomplete, None),
     Attack("segments are empty strings", segments(""), DOWN, K.NONSENSE),
     Attack("segment data are empty", segment(data=""), MISMATCH, K.WRONG_BYTES),
     Attack("segment data are not base64", segment(data="%%%not base64%%%"), DOWN, K.NONSENSE),

@@ -17,6 +17,7 @@ from armlx_chain.storage.http import BoundedHttp, endpoint_fault
 from armlx_chain.storage.interface import FaultKind
 from armlx_chain.storage.jsonrpc import RpcEndpoint, parse_json, refusal_text
 from armlx_chain.storage.zerog import wire
+from armlx_chain.storage.zerog.hunt import Absence
 from armlx_chain.types import Root
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ T = TypeVar("T")
 SEGMENT_ANSWER_LIMIT = 512 * 1024
 """A segment in base64 has 349,528 bytes; its proof and the JSON around it less than 8 KiB."""
 
-_GATEWAY_ABSENT = {101: "not found", 102: "pruned", 103: "not finalized yet"}
+_GATEWAY_ABSENT = {101: Absence.UNKNOWN, 102: Absence.PRUNED, 103: Absence.NOT_FINAL}
 _UNKNOWN_FILE = ("file not found", "file info not found")
 _MAX_URL = 300
 
@@ -59,7 +60,8 @@ def is_web_url(url: str) -> bool:
     return printable and host and parts.scheme in ("http", "https") and len(url) <= _MAX_URL
 
 
-def _is_inner(url: str) -> bool:
+def is_inner(url: str) -> bool:
+    """Whether ``url`` is written as an address of this machine or its network."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -75,7 +77,7 @@ def may_lead_to(indexer: str, node: str) -> bool:
     A stranger's list must not make this machine send requests to its own network: inner addresses are
     accepted only from an indexer that has one itself.
     """
-    return is_web_url(node) and (_is_inner(indexer) or not _is_inner(node))
+    return is_web_url(node) and (is_inner(indexer) or not is_inner(node))
 
 
 def _checked(url: str, what: str, parse: Callable[[Any], T], value: Any) -> T:
@@ -182,8 +184,8 @@ class GatewayApi:
         self.url = url.rstrip("/")
         self._http = http
 
-    def download(self, root: Root, *, limit: int, seconds: float) -> bytes:
-        """Whatever the gateway sends as the file: unverified.
+    def download(self, root: Root, *, limit: int, seconds: float, receive: Callable[[bytes], None]) -> None:
+        """Hand whatever the gateway sends as the file to ``receive``: unverified.
 
         Raises:
             EndpointFault: if it answers with any status but 200, or beyond the limits.
@@ -193,17 +195,17 @@ class GatewayApi:
             params={"root": root.hex},
             limit=limit,
             seconds=min(seconds, self._http.timeouts.transfer),
+            receive=receive,
         )
         if answer.status != 200:
             raise endpoint_fault(self.url, FaultKind.REFUSED, f"HTTP {answer.status} for the file")
-        return answer.body
 
-    def absence(self, body: bytes) -> tuple[bool, str] | None:
+    def absence(self, body: bytes) -> tuple[Absence | None, str] | None:
         """What a gateway meant that sent ``body`` instead of the file.
 
         Returns:
-            (True, text) if it says properly that it does not have the file, (False, text) for another of
-            its error answers, ``None`` if the body is no such answer.
+            Why it does not have the file, if it says so properly, and its text; (None, text) for another of
+            its error answers; ``None`` if the body is no such answer.
         """
         if len(body) > 64 * 1024 or not body.lstrip().startswith(b"{"):
             return None
@@ -215,4 +217,4 @@ class GatewayApi:
         if not isinstance(code, int) or isinstance(code, bool) or code == 0 or "message" not in document:
             return None
         text = f"code {code}: {str(document['message'])[:100]}"
-        return code in _GATEWAY_ABSENT, text
+        return _GATEWAY_ABSENT.get(code), text
