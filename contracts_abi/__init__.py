@@ -22,8 +22,6 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from eth_utils.crypto import keccak
-
 __all__ = [
     "Deployment",
     "ErrorAbi",
@@ -149,7 +147,7 @@ def function_selector(name: str, function: str) -> bytes:
     Raises:
         KeyError: for an unknown contract, or if not exactly one function has that name.
     """
-    return keccak(text=signature(_entry(name, "function", function)))[:4]
+    return _keccak(signature(_entry(name, "function", function)))[:4]
 
 
 def event_topic(name: str, event: str) -> bytes:
@@ -158,7 +156,7 @@ def event_topic(name: str, event: str) -> bytes:
     Raises:
         KeyError: for an unknown contract, or if not exactly one event has that name.
     """
-    return keccak(text=signature(_entry(name, "event", event)))
+    return _keccak(signature(_entry(name, "event", event)))
 
 
 @cache
@@ -171,7 +169,7 @@ def errors_by_selector() -> Mapping[bytes, ErrorAbi]:
     found: dict[bytes, ErrorAbi] = {}
     declared = [entry for name in _NAMES for entry in _artifact(name)["abi"] if entry["type"] == "error"]
     for entry in [*_BUILTIN_ERRORS, *declared]:
-        selector = keccak(text=signature(entry))[:4]
+        selector = _keccak(signature(entry))[:4]
         found[selector] = ErrorAbi(
             name=entry["name"],
             selector=selector,
@@ -210,6 +208,12 @@ def deployment(name: str) -> Deployment:
         multicall3=data["multicall3"],
         runtime_hashes=MappingProxyType(data["runtime_hashes"]),
     )
+
+
+def _keccak(text: str) -> bytes:
+    from eth_utils.crypto import keccak  # takes a third of a second to import; addresses do not need it
+
+    return keccak(text=text)
 
 
 def _type_of(item: Mapping[str, Any]) -> str:

@@ -11,13 +11,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from armlx_chain.errors import MachineError
 from armlx_chain.storage.interface import Fetcher, Progress, VerifiedBytes, VerifiedFile
 from armlx_chain.types import Root
 
-__all__ = ["WholeFiles", "cannot_write", "write_file", "writing"]
+__all__ = ["Staged", "WholeFiles", "cannot_write", "staged", "write_file"]
 
 
 def cannot_write(path: Path, error: OSError) -> MachineError:
@@ -29,31 +28,49 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     )
 
 
+class Staged:
+    """A name beside the destination, and whether what stands there shall get the destination's name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept = False
+
+    def keep(self) -> None:
+        """What stands at ``path`` is complete."""
+        self.kept = True
+
+
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets the name ``path`` when the block ends well, and is gone when it does not.
+def staged(path: Path) -> Iterator[Staged]:
+    """A free name beside ``path``; renamed to it at the end of the block if it was kept, else removed.
 
     Raises:
         MachineError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    there = Staged(path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part"))
     try:
         try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            yield there
+            if there.kept:
+                there.path.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            there.path.unlink(missing_ok=True)  # also two names of one file, which replace leaves as they are
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``; see :func:`writing`."""
-    with writing(path) as file:
-        file.write(data)
+    """Write ``data`` to ``path``, all or nothing.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    with staged(path) as there:
+        with there.path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        there.keep()
 
 
 class WholeFiles:
