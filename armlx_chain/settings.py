@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import contracts_abi
 from armlx_chain.errors import UsageError
 from armlx_chain.types import Address, Wei
 
@@ -68,10 +67,6 @@ class Settings:
     def guard_path(self) -> Path:
         return self.home / "guard.sqlite"
 
-    @property
-    def cache_folder(self) -> Path:
-        return self.home / "cache"
-
 
 def default_home(env: Mapping[str, str] = os.environ) -> Path:
     """``$ARMLX_HOME``, or ``~/.armlx-chain``."""
@@ -90,6 +85,11 @@ def max_fee(env: Mapping[str, str] = os.environ) -> Wei:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 2 <= int(text) <= 100_000):
         raise UsageError(f"{MAX_FEE_VARIABLE} is {text[:20]!r}, not a whole number of gwei from 2 to 100000.")
     return Wei(int(text) * 10**9)
+
+
+def cache_folder(home: Path) -> Path:
+    """Where fetched content is kept; the same for all networks, as roots are."""
+    return home / "cache"
 
 
 def devnet_folder(home: Path, env: Mapping[str, str] = os.environ) -> Path:
@@ -126,7 +126,9 @@ def load_network(
 
 
 def _deployed(name: str) -> Network:
-    found = contracts_abi.deployment(name)
+    from contracts_abi import deployment  # commands that are served from the cache need no addresses
+
+    found = deployment(name)
     return Network(
         name=name,
         chain_id=found.chain_id,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from armlx_chain.errors import UsageError
-from armlx_chain.settings import Settings, default_home, load_network, max_fee
+from armlx_chain.settings import Settings, cache_folder, default_home, load_network, max_fee
 
 if TYPE_CHECKING:
     from armlx_chain.chain.rpc import Rpc
     from armlx_chain.chain.sender import TxSender
     from armlx_chain.signing.signer import Signer
-    from armlx_chain.storage.interface import Storage
+    from armlx_chain.storage.fetch import ContentStorage
+    from armlx_chain.storage.places import Places
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,10 +53,21 @@ class App:
         return rpc
 
     @functools.cached_property
-    def storage(self) -> Storage:
+    def storage(self) -> ContentStorage:
+        return self.open_storage()
+
+    def open_storage(self, *, offline: bool = False) -> ContentStorage:
+        """Content by root, through the cache; the network's settings are read when the cache does not do."""
+        from armlx_chain.cli.sizes import cache_limit
         from armlx_chain.storage.fetch import open_storage
 
-        return open_storage(self.settings.network.storage_urls, self.settings.cache_folder)
+        limit = cache_limit(os.environ)
+        return open_storage(self._places, cache_folder(self.home), cache_limit=limit, offline=offline)
+
+    def _places(self) -> Places:
+        from armlx_chain.storage.places import Places
+
+        return Places(self.settings.network.storage_urls)
 
     def sender(self, signer: Signer, **options: Any) -> TxSender:
         """A sender whose journal belongs to this chain and account."""
