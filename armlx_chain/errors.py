@@ -26,14 +26,17 @@
     ├── CandidateError                a candidate that cannot be packed or placed              (exit 1)
     ├── ChainError                    RPC, contracts and transactions                          (exit 1)
     │   ├── RpcUnavailable            no endpoint answered                                     (exit 75)
+    │   │   └── EndpointsDisagree     endpoints contradict each other: nothing is decided      (exit 75)
     │   ├── WrongChain                another chain, or contracts wired otherwise              (exit 1)
     │   ├── ContractRevert            a call or transaction reverted; carries the decoded error (exit 6)
     │   ├── InsufficientFunds         native coin or tokens are missing                        (exit 1)
     │   ├── TransactionPending        sent, not yet mined: look again                          (exit 75)
+    │   ├── TooEarly                  the contract allows it only later                        (exit 75)
     │   ├── JournalError              the transaction journal is locked or inconsistent        (exit 1)
     │   └── PreconditionFailed        a recorded precondition no longer holds                  (exit 3)
     ├── ClaimRefused                  a claim that would lose its stake, or was already made   (exit 3)
     ├── MarketError                   a trade outside the bounds that were given               (exit 1)
+    │   └── CurveOverflow             the contract's checked arithmetic would panic
     ├── SigningError                  keys, passphrases, signatures                            (exit 4)
     │   ├── KeystoreError
     │   └── GuardRefused              the single-sign guard refuses a second verdict
@@ -200,6 +203,10 @@ class RpcUnavailable(ChainError):
     exit_code = EXIT_TRY_LATER
 
 
+class EndpointsDisagree(RpcUnavailable):
+    pass
+
+
 class WrongChain(ChainError):
     pass
 
@@ -213,6 +220,10 @@ class InsufficientFunds(ChainError):
 
 
 class TransactionPending(ChainError):
+    exit_code = EXIT_TRY_LATER
+
+
+class TooEarly(ChainError):
     exit_code = EXIT_TRY_LATER
 
 
@@ -230,6 +241,10 @@ class ClaimRefused(ArmlxError):
 
 class MarketError(ArmlxError):
     pass
+
+
+class CurveOverflow(MarketError):
+    """An intermediate of a price formula leaves 256 bits; the contract answers with Panic(0x11)."""
 
 
 class SigningError(ArmlxError):
