@@ -14,6 +14,26 @@ __all__ = ["IRYS_DEVNET", "IRYS_MAINNET", "NO_IRYS", "IrysHosts", "hosts_for"]
 _MAX_URL = 300
 
 
+def _is_allowed(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    if len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_here(parts.hostname))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @dataclass(frozen=True, slots=True)
 class IrysHosts:
     """Base URLs, each list in the order of asking.
@@ -114,23 +134,3 @@ _VARIABLES = {
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
-
-
-def _is_allowed(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    if len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_here(parts.hostname))
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
