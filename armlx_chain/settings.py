@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from armlx_chain.errors import UsageError
@@ -20,19 +20,28 @@ MAX_FEE = Wei(200 * 10**9)
 """Wei per gas; a hundred times what Galileo asks."""
 
 
+GALILEO_HEAD_AGE_SECONDS = 600.0
+"""Galileo makes a block every few seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """Where a chain and its storage are.
 
     Attributes:
-        confirmations: Blocks on top of a receipt before it counts.
+        rpc_urls: Endpoints of the chain, in order of preference.
+        confirmations: Blocks on top of a receipt, or of a state that decides about money, before it counts.
         seed_delay_blocks: Blocks after a submission whose hash seeds its evaluation.
         explorer_url: A web page that shows accounts and transactions, where there is one.
+        multicall3: A contract that carries many reads in one call, where it is known to be there.
+        runtime_hashes: keccak-256 of the contracts' code by name, where known.
+        max_head_age_seconds: Without a new block for so long an endpoint is stale; None for a chain that
+            mines on demand.
     """
 
     name: str
     chain_id: int
-    rpc_url: str
+    rpc_urls: tuple[str, ...]
     storage_urls: tuple[str, ...]
     verifier_registry: Address
     proposal_ledger: Address
@@ -41,6 +50,14 @@ class Network:
     confirmations: int
     seed_delay_blocks: int = 8
     explorer_url: str | None = None
+    multicall3: Address | None = None
+    runtime_hashes: Mapping[str, str] = field(default_factory=dict)
+    max_head_age_seconds: float | None = None
+
+    @property
+    def rpc_url(self) -> str:
+        """The preferred endpoint."""
+        return self.rpc_urls[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,7 @@ def load_network(
             f"There is no network {name!r}.", next_step="Use --network galileo or --network devnet."
         )
     if rpc_url:
-        network = replace(network, rpc_url=rpc_url)
+        network = replace(network, rpc_urls=tuple(url.strip() for url in rpc_url.split(",") if url.strip()))
     if storage_url:
         network = replace(network, storage_urls=tuple(storage_url.split(",")))
     return network
@@ -132,7 +149,7 @@ def _deployed(name: str) -> Network:
     return Network(
         name=name,
         chain_id=found.chain_id,
-        rpc_url=found.rpc_urls[0],
+        rpc_urls=found.rpc_urls,
         storage_urls=(found.indexer_url,) if found.indexer_url else (),
         verifier_registry=Address(found.verifier_registry),
         proposal_ledger=Address(found.proposal_ledger),
@@ -140,6 +157,9 @@ def _deployed(name: str) -> Network:
         flow=None if found.flow is None else Address(found.flow),
         confirmations=3,
         explorer_url=found.explorer_url,
+        multicall3=None if found.multicall3 is None else Address(found.multicall3),
+        runtime_hashes=found.runtime_hashes,
+        max_head_age_seconds=GALILEO_HEAD_AGE_SECONDS,
     )
 
 
@@ -151,7 +171,7 @@ def _devnet(folder: Path) -> Network:
         return Network(
             name="devnet",
             chain_id=int(state["chain_id"]),
-            rpc_url=str(state["rpc_url"]),
+            rpc_urls=(str(state["rpc_url"]),),
             storage_urls=(str(state["storage_url"]),),
             verifier_registry=Address(addresses["verifier_registry"]),
             proposal_ledger=Address(addresses["proposal_ledger"]),

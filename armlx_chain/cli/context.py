@@ -44,13 +44,10 @@ class App:
 
     @functools.cached_property
     def rpc(self) -> Rpc:
-        """The chain, its id compared with the configured one."""
-        from armlx_chain.chain.rpc import Rpc
+        """The chain, the ids of all its endpoints compared with the configured one."""
+        from armlx_chain.chain.startup import open_chain
 
-        network = self.settings.network
-        rpc = Rpc(network.rpc_url, expected_chain_id=network.chain_id)
-        rpc.check_chain()
-        return rpc
+        return open_chain(self.settings.network)
 
     @functools.cached_property
     def storage(self) -> ContentStorage:
@@ -119,7 +116,11 @@ def network_options(command: F) -> F:
         show_default=True,
         help="galileo, or devnet for the local world.",
     )
-    @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Chain endpoint instead of the network's own.")
+    @click.option(
+        "--rpc-url",
+        envvar="ETH_RPC_URL",
+        help="Chain endpoints, comma-separated, instead of the network's own. From two on they are compared.",
+    )
     @click.option(
         "--storage-url",
         envvar="ARMLX_STORAGE_URL",
