@@ -19,7 +19,7 @@ from armlx_chain.formats.manifest import BenchmarkManifest
 from armlx_chain.protocol.parse import parse_protocol
 from armlx_chain.protocol.score import encode_score
 from armlx_chain.storage.interface import Publisher
-from armlx_chain.types import Address, ProjectId, Root, ScaledScore, Tokens, Wei
+from armlx_chain.types import Address, ProjectId, Root, ScaledScore, Tokens, TxHash, Wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,24 @@ class ProjectFiles:
         baseline_record: How it was measured; becomes a canonical JSON document.
     """
 
-    snapshot: Mapping[str, bytes]
+    snapshot: Mapping[str, bytes | tuple[bytes, bool]]
     protocol: bytes
     manifest: BenchmarkManifest
     data: Mapping[str, bytes]
     baseline_metric: Decimal
-    baseline_record: Mapping[str, Any]
+    baseline_record: Mapping[str, Any] | bytes
+
+    @property
+    def documents(self) -> tuple[tuple[str, bytes], ...]:
+        """Everything that is uploaded, in order, each with words for a person; what points comes last."""
+        record = self.baseline_record
+        return (
+            ("protocol", self.protocol),
+            ("snapshot", pack_tree(self.snapshot)),
+            *((f"data: {entry.path}", self.data[entry.path]) for entry in self.manifest.entries),
+            ("benchmark", self.manifest.encode()),
+            ("baseline", record if isinstance(record, bytes) else canonical_json(dict(record))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class PublishedProject:
     benchmark_root: Root
     baseline_root: Root
     baseline_score: ScaledScore
+    tx_hash: TxHash
 
 
 def publish_project(
@@ -75,8 +88,12 @@ def publish_project(
     sender: TxSender,
     registry: ProjectRegistry,
     progress: Callable[[str], None],
+    key: str | None = None,
 ) -> PublishedProject:
     """Upload everything, then create the project.
+
+    Args:
+        key: The journal's name for the creation, which happens once; by default, made from the roots.
 
     The baseline is encoded with the direction of the protocol: a minimised metric is negated, so that
     greater is better on the ledger (contracts specification, section 10).
@@ -87,14 +104,12 @@ def publish_project(
     """
     protocol = parse_protocol(files.protocol)
     score = encode_score(files.baseline_metric, protocol.measurement.primary_metric.direction)
-    protocol_root = publisher.publish(files.protocol, label="protocol")
-    progress(f"protocol       {protocol_root}")
-    snapshot_root = publisher.publish(pack_tree(files.snapshot), label="snapshot")
-    progress(f"snapshot       {snapshot_root}")
-    _publish_data(files, publisher, progress)
-    benchmark_root = publisher.publish(files.manifest.encode(), label="benchmark manifest")
-    progress(f"benchmark      {benchmark_root}")
-    baseline_root = publisher.publish(canonical_json(dict(files.baseline_record)), label="baseline")
+    roots: dict[str, Root] = {}
+    for label, data in files.documents:
+        roots[label] = publisher.publish(data, label=label)
+        progress(f"uploaded {roots[label]}  {label}")
+    protocol_root, snapshot_root = roots["protocol"], roots["snapshot"]
+    benchmark_root, baseline_root = roots["benchmark"], roots["baseline"]
     arguments: Sequence[Any] = (
         protocol_root.digest,
         snapshot_root.digest,
@@ -109,7 +124,7 @@ def publish_project(
     )
     receipt = sender.execute(
         Intent(
-            key=f"create/{protocol_root}/{snapshot_root}/{benchmark_root}/{terms.symbol}",
+            key=key or f"create/{protocol_root}/{snapshot_root}/{benchmark_root}/{terms.symbol}",
             to=registry.address,
             data=registry.encode("createProject", *arguments),
             what=f"creating project {terms.symbol}",
@@ -117,6 +132,7 @@ def publish_project(
     )
     created = registry.event(receipt, "ProjectCreated")
     return PublishedProject(
+        tx_hash=receipt.tx_hash,
         project_id=ProjectId(created["projectId"]),
         token=Address(created["token"]),
         protocol_root=protocol_root,
@@ -125,9 +141,3 @@ def publish_project(
         baseline_root=baseline_root,
         baseline_score=score,
     )
-
-
-def _publish_data(files: ProjectFiles, publisher: Publisher, progress: Callable[[str], None]) -> None:
-    for entry in files.manifest.entries:
-        root = publisher.publish(files.data[entry.path], label=entry.path)
-        progress(f"{entry.role:<14} {root}  {entry.path}")

@@ -125,7 +125,7 @@ def read_run_folder(run_log: Path, protocol: Protocol) -> RunFolder:
         FormatError: ``run.json`` is damaged.
     """
     folder = _folder_of(run_log)
-    facts = _facts(_read(folder / RUN_JSON, MAX_DOCUMENT_BYTES))
+    facts = _facts(read_limited(folder / RUN_JSON, MAX_DOCUMENT_BYTES))
     _require_metric(facts, protocol)
     run = _log(folder / RUN_LOG, facts.run_log_sha256)
     control = _log(folder / CONTROL_LOG, facts.control_log_sha256)
@@ -143,9 +143,47 @@ def read_run_folder(run_log: Path, protocol: Protocol) -> RunFolder:
         facts=facts,
         run_log=run,
         control_log=control,
-        environment=_read(folder / ENVIRONMENT, MAX_DOCUMENT_BYTES),
+        environment=read_limited(folder / ENVIRONMENT, MAX_DOCUMENT_BYTES),
         files=files,
     )
+
+
+def run_log_of(path: Path) -> Path:
+    """The run log that a person means: the file, or the one in the folder."""
+    return path / RUN_LOG if path.is_dir() else path
+
+
+def is_bare(run_log: Path) -> bool:
+    """Whether this log is there, but no record of a reproduction beside it."""
+    return run_log.is_file() and not (run_log.parent / RUN_JSON).is_file()
+
+
+def read_control_log(folder: Path, facts: RunFacts) -> bytes:
+    """The control's log of a run folder, its digest compared.
+
+    Raises:
+        ClaimRefused: it has changed since it was measured.
+    """
+    return _log(folder / CONTROL_LOG, facts.control_log_sha256)
+
+
+def read_bare_log(run_log: Path) -> bytes:
+    """A log by itself.
+
+    Raises:
+        UsageError: it cannot be read.
+        FormatError: it is larger than a log may be.
+    """
+    return read_limited(run_log, MAX_LOG_BYTES)
+
+
+def read_candidate_files(path: Path) -> dict[str, bytes]:
+    """A candidate by itself: a folder with all its files, or one file under its own name.
+
+    Raises:
+        UsageError, ClaimRefused, FormatError: it cannot be read, is no candidate, or is larger than one.
+    """
+    return _candidate_files(path) if path.is_dir() else {path.name: read_limited(path, MAX_CANDIDATE_BYTES)}
 
 
 def peek_facts(run_log: Path) -> RunFacts:
@@ -154,7 +192,7 @@ def peek_facts(run_log: Path) -> RunFacts:
     Raises:
         UsageError, FormatError: as for ``read_run_folder``.
     """
-    return _facts(_read(_folder_of(run_log) / RUN_JSON, MAX_DOCUMENT_BYTES))
+    return _facts(read_limited(_folder_of(run_log) / RUN_JSON, MAX_DOCUMENT_BYTES))
 
 
 def _folder_of(run_log: Path) -> Path:
@@ -165,12 +203,19 @@ def _folder_of(run_log: Path) -> Path:
         raise UsageError(
             f"There is no {RUN_JSON} beside {run_log}: this run has no control.",
             meaning="A claim is a gain over a control run on the same machine; a log alone proves none.",
-            next_step="Make both with: armlx-chain reproduce --project N train.py",
+            next_step="Make both with: armlx-chain reproduce --project N train.py; to stake on the log alone,"
+            " add --unreproduced --project N --candidate train.py",
         )
     return folder
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_limited(path: Path, limit: int) -> bytes:
+    """A file of this machine.
+
+    Raises:
+        UsageError: it cannot be read.
+        FormatError: it is larger than ``limit`` bytes.
+    """
     try:
         with path.open("rb") as handle:
             data = handle.read(limit + 1)
@@ -182,7 +227,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _log(path: Path, expected_sha256: str) -> bytes:
-    data = _read(path, MAX_LOG_BYTES)
+    data = read_limited(path, MAX_LOG_BYTES)
     actual = hashlib.sha256(data).hexdigest()
     if actual != expected_sha256:
         raise ClaimRefused(
@@ -219,7 +264,7 @@ def _candidate_files(folder: Path) -> dict[str, bytes]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ClaimRefused(f"{path} is neither a file nor a folder; a candidate has only those.")
         if path.is_file():
-            data = _read(path, MAX_CANDIDATE_BYTES)
+            data = read_limited(path, MAX_CANDIDATE_BYTES)
             total += len(data)
             files[str(PurePosixPath(path.relative_to(folder)))] = data
             if len(files) > MAX_CANDIDATE_FILES or total > MAX_CANDIDATE_BYTES:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from armlx_chain.claims.runfolder import RunFolder
 from armlx_chain.errors import FormatError
@@ -118,6 +120,35 @@ class SubmissionStore:
         """The proposal of a submission that is complete."""
         path = self._folder / f"{identifier}.done"
         return ProposalId(int(path.read_text())) if path.exists() else None
+
+    def abandon(self, identifier: str) -> None:
+        """Note that this submission is given up for good."""
+        (self._folder / f"{identifier}.abandoned").touch()
+
+    def take_up(self, identifier: str) -> None:
+        """Take back that it was given up: its proposal was on the ledger already."""
+        (self._folder / f"{identifier}.abandoned").unlink(missing_ok=True)
+
+    def stands(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the submission that a journalled step names, if any, was not given up."""
+        return not ("submission" in facts and self.abandoned(str(facts["submission"])))
+
+    def abandoned(self, identifier: str) -> bool:
+        """Whether it was given up."""
+        return (self._folder / f"{identifier}.abandoned").exists()
+
+    def unfinished(self) -> list[Submission]:
+        """Submissions that were begun, and neither completed nor given up; by the name of their records.
+
+        Raises:
+            FormatError: a record is damaged.
+        """
+        found = [self.find(path.stem) for path in sorted(self._folder.glob("*.json"))]
+        return [
+            record
+            for record in found
+            if record is not None and self.finished(record.id) is None and not self.abandoned(record.id)
+        ]
 
     def _path(self, identifier: str) -> Path:
         return self._folder / f"{identifier}.json"

@@ -1,6 +1,7 @@
 """From a run folder to a staked proposal on the ledger, once, whatever is killed when.
 
-0. Everything is checked and planned; nothing is signed or sent (``plan_submission``).
+0. Everything is checked and planned, with what each outcome costs; nothing is signed or sent
+   (``plan_submission``).
 1. The claim is signed and the evidence written to the submission record (``seal``): from here on its bytes
    never change, so a resumed submission is the same submission.
 2. The missing stake is bought, the ledger allowed to take it, the proposal submitted; each step waits for the
@@ -12,25 +13,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from armlx_chain.chain.basis import Basis
 from armlx_chain.chain.contracts import ProjectToken, ProposalLedger
+from armlx_chain.chain.fees import Fees
 from armlx_chain.chain.sender import Intent, Receipt, TxSender
 from armlx_chain.claims import preflight
+from armlx_chain.claims.outcomes import Costs, costs_of
+from armlx_chain.claims.policies import Bid, require_policies
 from armlx_chain.claims.preflight import ClaimFacts
 from armlx_chain.claims.runfolder import RunFolder
 from armlx_chain.claims.submission import Submission, SubmissionStore, submission_id
 from armlx_chain.errors import ClaimRefused, MarketError
 from armlx_chain.formats.bundle import Authorship, pack_candidate
 from armlx_chain.formats.claim import Claim
-from armlx_chain.formats.evidence import Evidence
+from armlx_chain.formats.evidence import SIGNATURE_BYTES, Evidence
+from armlx_chain.formats.policy import Policy
 from armlx_chain.formats.typed import Domain, TypedData
 from armlx_chain.market import trade
 from armlx_chain.market.trade import Purchase
 from armlx_chain.storage.interface import Publisher
 from armlx_chain.storage.zerog.merkle import root_of
+from armlx_chain.storage.zerog.shape import padded_chunks
 from armlx_chain.types import Address, ProposalId, Root, ScaledScore, Tokens, Wei
 
 MAX_PURCHASES = 3
@@ -41,13 +47,24 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the miner decided."""
+    """What the miner decided.
+
+    Attributes:
+        max_spend: The most wei for missing tokens, all purchases together; ``None`` for what the plan shows.
+        despite_verdict: Go on although this machine's own verdict was not ``reproduced``.
+        despite_open: Go on although an open proposal claims as much.
+        despite_policy: Go on although no validator whose policy is known would run it.
+        accept_total_loss: Stake a single token, of which an expiry returns nothing.
+    """
 
     miner: Address
     reward_recipient: Address
     stake: int
     max_spend: Wei | None = None
     despite_verdict: bool = False
+    despite_open: bool = False
+    despite_policy: bool = False
+    accept_total_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,7 @@ class SubmitPlan:
         purchase: What has to be bought first, if anything.
         budget: The most that may be sent for it: what the miner allowed, or else what the plan shows.
         unsigned: Claim and roots, before the signature.
+        bid: The stake as validators' policies see it.
     """
 
     packed: Packed
@@ -82,7 +100,13 @@ class SubmitPlan:
     purchase: Purchase | None
     budget: Wei
     unsigned: Claim
+    bid: Bid
     warnings: tuple[str, ...]
+
+    @property
+    def artifacts(self) -> tuple[tuple[str, bytes], ...]:
+        """What will be uploaded, in order; the evidence of the same length with an empty signature."""
+        return artifacts(self.packed, _evidence(self.packed, self.unsigned, bytes(SIGNATURE_BYTES)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +132,14 @@ def pack_run(run: RunFolder, miner: Address) -> Packed:
 
 
 def plan_submission(
-    packed: Packed, terms: Terms, facts: ClaimFacts, *, control_root: Root, balance: Tokens, now: int
+    packed: Packed,
+    terms: Terms,
+    facts: ClaimFacts,
+    *,
+    control_root: Root,
+    balance: Tokens,
+    now: int,
+    policies: Sequence[Policy] = (),
 ) -> SubmitPlan:
     """Check everything that can be checked before money moves.
 
@@ -121,11 +152,14 @@ def plan_submission(
     """
     run = packed.run
     preflight.require_winnable(facts)
-    preflight.require_new(terms.miner, packed.root, facts)
+    preflight.require_new(terms.miner, packed.root, run.facts.candidate_sha256, facts)
     preflight.require_current(run, facts, control_root)
     score = preflight.require_gain(run, facts, despite_verdict=terms.despite_verdict)
-    stake = preflight.require_stake(terms.stake, facts)
+    preflight.require_lead(score, facts, despite=terms.despite_open)
+    stake = preflight.require_stake(terms.stake, facts, accept_total_loss=terms.accept_total_loss)
     missing = stake - balance
+    bid = _bid(stake, max(missing, 0), terms.miner, facts)
+    unwilling = require_policies(policies, bid, despite=terms.despite_policy)
     purchase = trade.plan_purchase(facts.market, missing, max_spend=terms.max_spend) if missing > 0 else None
     needed = Wei(0) if purchase is None else purchase.payment
     return SubmitPlan(
@@ -136,7 +170,29 @@ def plan_submission(
         purchase=purchase,
         budget=needed if terms.max_spend is None else terms.max_spend,
         unsigned=_claim(run, terms, packed.root, score, now),
-        warnings=tuple(preflight.warnings(score, facts)),
+        bid=bid,
+        warnings=(*preflight.warnings(score, terms.miner, facts), *unwilling),
+    )
+
+
+def _bid(stake: int, missing: int, miner: Address, facts: ClaimFacts) -> Bid:
+    mine = sum(proposal.miner == miner for proposal in facts.open_proposals)
+    return Bid(stake, facts.market.supply + missing, mine)
+
+
+def plan_costs(plan: SubmitPlan, *, allowance: Tokens, fees: Fees, price_per_sector: Wei) -> Costs:
+    """What the submission may take of the native coin, at the present fees.
+
+    Args:
+        price_per_sector: What the storage market asks for 256 bytes.
+    """
+    sectors = sum(padded_chunks(len(data)) for _, data in plan.artifacts)
+    return costs_of(
+        purchase=Wei(0) if plan.purchase is None else plan.purchase.payment,
+        allowing=allowance < plan.stake,
+        fees=fees,
+        storage_fee=Wei(sectors * price_per_sector),
+        uploads=len(plan.artifacts),
     )
 
 
@@ -168,14 +224,7 @@ def seal(plan: SubmitPlan, store: SubmissionStore, sign: Callable[[TypedData], b
     existing = store.find(plan.packed.id)
     if existing is not None:
         return existing
-    run = plan.packed.run
-    evidence = Evidence(
-        claim=plan.unsigned,
-        signature=sign(plan.unsigned.typed_data()),
-        run_log_root=root_of(run.run_log),
-        environment_root=root_of(run.environment),
-        control_log_root=root_of(run.control_log),
-    ).encode()
+    evidence = _evidence(plan.packed, plan.unsigned, sign(plan.unsigned.typed_data()))
     return store.create(
         Submission(
             id=plan.packed.id,
@@ -188,12 +237,39 @@ def seal(plan: SubmitPlan, store: SubmissionStore, sign: Callable[[TypedData], b
     )
 
 
+def _evidence(packed: Packed, claim: Claim, signature: bytes) -> bytes:
+    return Evidence(
+        claim=claim,
+        signature=signature,
+        run_log_root=root_of(packed.run.run_log),
+        environment_root=root_of(packed.run.environment),
+        control_log_root=root_of(packed.run.control_log),
+    ).encode()
+
+
+def artifacts(packed: Packed, evidence: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Everything a proposal leads to, in the order of uploading, with words for a person."""
+    return (
+        ("candidate", packed.data),
+        ("run log", packed.run.run_log),
+        ("control log", packed.run.control_log),
+        ("environment", packed.run.environment),
+        ("evidence", evidence),
+    )
+
+
 def require_unsubmitted(store: SubmissionStore, identifier: str) -> None:
-    """Refuse a run that was already submitted completely.
+    """Refuse a run that was already submitted completely, or given up.
 
     Raises:
-        ClaimRefused: naming the proposal.
+        ClaimRefused: naming the proposal, if there is one.
     """
+    if store.abandoned(identifier):
+        raise ClaimRefused(
+            "The submission of this run was given up.",
+            meaning="Nothing was sent.",
+            next_step="Run reproduce again for a submission of its own.",
+        )
     proposal = store.finished(identifier)
     if proposal is not None:
         raise ClaimRefused(
@@ -221,6 +297,11 @@ def require_same_terms(existing: Submission | None, terms: Terms) -> None:
             next_step=f"Carry it on with --stake {existing.stake} --reward-recipient"
             f" {existing.reward_recipient}, or run reproduce again for a submission of its own.",
         )
+
+
+def begun_facts(identifier: str) -> dict[str, str]:
+    """For the journal: the submission that a step belongs to, which must not have been given up."""
+    return {"submission": identifier}
 
 
 def mined_receipt(sender: TxSender, identifier: str) -> Receipt | None:
@@ -274,14 +355,7 @@ def publish_artifacts(
     progress(
         f"proposal {proposal_id} is on the ledger (block {receipt.block_number}); uploading its artifacts"
     )
-    parts = (
-        ("candidate", packed.data),
-        ("run log", packed.run.run_log),
-        ("control log", packed.run.control_log),
-        ("environment", packed.run.environment),
-        ("evidence", submission.evidence),
-    )
-    for label, data in parts:
+    for label, data in artifacts(packed, submission.evidence):
         root = publisher.publish(data, label=label)
         progress(f"uploaded {label}: {root}")
     store.finish(submission.id, proposal_id)
@@ -308,7 +382,7 @@ class _Steps:
         self._token = token
         self._progress = progress
         basis = Basis(self._claim.project_id, self._claim.control_root.digest, self._claim.current_best)
-        self._facts = basis.facts()
+        self._facts = {**basis.facts(), **begun_facts(submission.id)}
 
     def provide_stake(self) -> None:
         """Buy what the account lacks, with all purchases of this submission within the budget."""

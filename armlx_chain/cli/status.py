@@ -1,48 +1,178 @@
-"""``status``: a project, or a proposal, as the chain holds it."""
+"""``status``: one's own standing in one screen; or a project, or a proposal, as the chain holds it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from armlx_chain.cli.context import App, network_options
+from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options
 from armlx_chain.cli.output import coin, emit, say, table
 from armlx_chain.errors import UsageError
+
+if TYPE_CHECKING:
+    from armlx_chain.chain.contracts import Proposal
+    from armlx_chain.types import Address
+
+SHOWN_PROPOSALS = 12
 
 
 @click.command()
 @click.option("--project", "project_id", type=click.IntRange(min=0), help="Show this project.")
 @click.option("--proposal", "proposal_id", type=click.IntRange(min=0), help="Show this proposal.")
+@click.option("--address", help="Show this account. [default: of --account]")
+@signer_options
 @network_options
-def status(app: App, project_id: int | None, proposal_id: int | None) -> None:
-    """Show a project with its open proposals, or one proposal.
+def status(
+    app: App, key: SignerChoice, project_id: int | None, proposal_id: int | None, address: str | None
+) -> None:
+    """Show an account with its proposals, a project with its open ones, or one proposal.
+
+    No key is opened: --account only names an address. An account's screen shows balances, credits, what it
+    allows the ledger, pending transactions and unfinished submissions too.
 
     \b
     Examples:
+      armlx-chain status --account me
       armlx-chain status --project 0
       armlx-chain status --proposal 3 --json
     """
-    if (project_id is None) == (proposal_id is None):
+    from armlx_chain.cli.claiming import account_address
+
+    if project_id is not None and proposal_id is not None:
         raise UsageError("Give either --project or --proposal.")
     if proposal_id is not None:
         _proposal(app, proposal_id)
     elif project_id is not None:
         _project(app, project_id)
+    else:
+        account = account_address(app, key, address)
+        if account is None:
+            raise UsageError(
+                "Nothing to show.", next_step="Give --account, --address, --project or --proposal."
+            )
+        _account(app, account)
+
+
+def _account(app: App, account: Address) -> None:
+    from armlx_chain.cli import wiring
+    from armlx_chain.cli.claiming import latest_time, project_ids
+
+    ledger = wiring.ledger_of(app)
+    holdings = [found for number in project_ids(app) if (found := _holding(app, number, account))]
+    mine = [p for number in range(ledger.proposal_count()) if (p := ledger.find_proposal(number)) is not None]
+    mine = [proposal for proposal in mine if proposal.miner == account]
+    window, now = ledger.expiry_window_seconds(), latest_time(app)
+    pending = _pending(app, account)
+    unfinished = _unfinished(app, account)
+    data = {
+        "account": account,
+        "balance_wei": str(app.rpc.balance(account)),
+        "time": now,
+        "projects": holdings,
+        "proposals": [_own_json(proposal, window, now) for proposal in mine],
+        "pending": pending,
+        "unfinished_submissions": unfinished,
+    }
+    rows: list[tuple[str, object]] = [("account", account), ("coins", coin(int(str(data["balance_wei"]))))]
+    rows += [(f"project {held['project']}", _holding_line(held)) for held in holdings]
+    rows += [(f"proposal {p.id}", _own_line(p, window, now)) for p in mine[-SHOWN_PROPOSALS:]]
+    if len(mine) > SHOWN_PROPOSALS:
+        rows.append(("", f"and {len(mine) - SHOWN_PROPOSALS} earlier ones; see --json"))
+    rows += [("pending", f"{entry['key']} (nonce {entry['nonce']})") for entry in pending]
+    rows += [("unfinished", f"submission {name}: run submit again, or abandon") for name in unfinished]
+    rows += [] if mine else [("proposals", "none")]
+    emit(data, table(rows), as_json=app.as_json)
+
+
+def _unfinished(app: App, account: Address) -> list[str]:
+    """This account's submissions on this ledger that were begun and not completed."""
+    from armlx_chain.cli.claiming import domain_of
+    from armlx_chain.cli.wiring import submissions
+    from armlx_chain.formats.evidence import Evidence
+
+    domain, found = domain_of(app), []
+    for record in submissions(app.settings).unfinished():
+        claim = Evidence.parse(record.evidence).claim
+        if claim.miner == account and claim.domain == domain:
+            found.append(record.id)
+    return found
+
+
+def _holding(app: App, project_id: int, account: Address) -> dict[str, Any] | None:
+    """What an account has in a project, or ``None`` where it has nothing."""
+    from armlx_chain.cli.wiring import ledger_of, open_project
+
+    _, token = open_project(app, project_id)
+    tokens = token.balance_of(account)
+    credit = ledger_of(app).claimable(project_id, account)
+    allowance = token.allowance(account, app.settings.network.proposal_ledger)
+    if not (tokens or credit or allowance):
+        return None
+    return {
+        "project": project_id,
+        "symbol": token.symbol(),
+        "tokens": int(tokens),
+        "credit": int(credit),
+        "allowance": int(allowance),
+    }
+
+
+def _holding_line(held: dict[str, Any]) -> str:
+    text = f"{held['tokens']} {held['symbol']}"
+    if held["credit"]:
+        text += f", {held['credit']} to collect (claim-reward)"
+    if held["allowance"]:
+        text += f", the ledger may take {held['allowance']}"
+    return text
+
+
+def _pending(app: App, account: Address) -> list[dict[str, object]]:
+    """Signed transactions whose end is not known yet; nothing is made on disk to find out."""
+    from armlx_chain.chain.journal import Journal
+    from armlx_chain.cli.wiring import chain_key
+
+    if not app.settings.journal_path.exists():
+        return []
+    journal = Journal(app.settings.journal_path, chain=chain_key(app.settings, app.rpc), account=account)
+    try:
+        waiting = journal.unfinished()
+    finally:
+        journal.close()
+    return [{"key": entry.key, "nonce": entry.nonce, "tx_hash": entry.tx_hash} for entry in waiting]
+
+
+def _own_json(proposal: Proposal, window: int, now: int) -> dict[str, object]:
+    from armlx_chain.cli.proposals import proposal_json
+
+    due = proposal.submitted_at + window
+    return {**proposal_json(proposal, window), "can_expire": proposal.is_open and now >= due}
+
+
+def _own_line(proposal: Proposal, window: int, now: int) -> str:
+    from armlx_chain.chain.contracts import Status
+    from armlx_chain.claims.settling import utc_time
+
+    text = f"{proposal.status.name.lower()}, stake {proposal.stake}, claims {proposal.claimed_score}"
+    if proposal.status is Status.APPROVED:
+        return f"{text}, verified {proposal.verified_score}"
+    if not proposal.is_open:
+        return text
+    due = proposal.submitted_at + window
+    return f"{text}, " + ("can be expired now" if now >= due else f"can be expired from {utc_time(due)}")
 
 
 def _proposal(app: App, proposal_id: int) -> None:
     from armlx_chain.chain.contracts import ZERO_ADDRESS, Status
+    from armlx_chain.claims.settling import utc_time
+    from armlx_chain.cli.claiming import require_proposal
+    from armlx_chain.cli.proposals import proposal_json
     from armlx_chain.cli.wiring import ledger_of
     from armlx_chain.types import Root
 
     ledger = ledger_of(app)
-    found = ledger.find_proposal(proposal_id)
-    if found is None:
-        raise UsageError(
-            f"There is no proposal {proposal_id}: ids run from 0 to {ledger.proposal_count() - 1}."
-        )
-    expires = found.submitted_at + ledger.expiry_window_seconds()
+    found = require_proposal(ledger, proposal_id)
+    window = ledger.expiry_window_seconds()
     rows: list[tuple[str, object]] = [
         ("proposal", f"{found.id} of project {found.project_id}"),
         ("status", found.status.name.lower()),
@@ -55,19 +185,10 @@ def _proposal(app: App, proposal_id: int) -> None:
         ("evidence", Root.zerog(found.evidence_hash)),
         ("attestation", Root.zerog(found.metrics_hash) if any(found.metrics_hash) else "-"),
         ("reviewer", found.reviewer if found.reviewer != ZERO_ADDRESS else "-"),
-        ("submitted", _when(found.submitted_at)),
-        ("can be expired from", _when(expires) if found.is_open else "-"),
+        ("submitted", utc_time(found.submitted_at)),
+        ("can be expired from", utc_time(found.submitted_at + window) if found.is_open else "-"),
     ]
-    data = {
-        "proposal": int(found.id), "project": int(found.project_id), "status": found.status.name.lower(),
-        "miner": found.miner, "reward_recipient": found.reward_recipient, "stake": int(found.stake),
-        "claimed_score": int(found.claimed_score), "verified_score": int(found.verified_score),
-        "candidate_root": str(Root.zerog(found.code_hash)),
-        "evidence_root": str(Root.zerog(found.evidence_hash)),
-        "metrics_root": str(Root.zerog(found.metrics_hash)), "reviewer": found.reviewer,
-        "submitted_at": found.submitted_at, "expires_at": expires,
-    }  # fmt: skip
-    emit(data, table(rows), as_json=app.as_json)
+    emit(proposal_json(found, window), table(rows), as_json=app.as_json)
 
 
 def _project(app: App, project_id: int) -> None:
@@ -108,7 +229,3 @@ def _project(app: App, project_id: int) -> None:
         "open_proposals": [int(p.id) for p in waiting], "warning": warning,
     }  # fmt: skip
     emit(data, table(rows), as_json=app.as_json)
-
-
-def _when(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -48,12 +48,13 @@ def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) ->
     journal = Journal(settings.journal_path, chain=chain_key(settings, rpc), account=signer.address)
     registry = ProjectRegistry(rpc, network.project_registry)
     ledger = ProposalLedger(rpc, network.proposal_ledger)
+    begun = submissions(settings)
     return TxSender(
         rpc=rpc,
         signer=signer,
         journal=journal,
         confirmations=network.confirmations,
-        check_precondition=lambda facts: facts_hold(registry, ledger, facts),
+        check_precondition=lambda facts: begun.stands(facts) and facts_hold(registry, ledger, facts),
         **options,
     )
 
@@ -134,11 +135,16 @@ def open_project(app: App, project_id: int) -> tuple[Project, ProjectToken]:
     return project, token
 
 
-def open_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
-    """The project's proposals that are not settled yet, in order of id."""
+def project_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
+    """All proposals of a project, settled ones too, in order of id."""
     ledger = ledger_of(app)
     found = (ledger.find_proposal(number) for number in range(ledger.proposal_count()))
-    return tuple(p for p in found if p is not None and p.project_id == project_id and p.is_open)
+    return tuple(p for p in found if p is not None and p.project_id == project_id)
+
+
+def open_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
+    """The project's proposals that are not settled yet, in order of id."""
+    return tuple(proposal for proposal in project_proposals(app, project_id) if proposal.is_open)
 
 
 def claim_facts(app: App, project_id: int) -> tuple[ClaimFacts, ProjectToken]:
@@ -158,7 +164,7 @@ def claim_facts(app: App, project_id: int) -> tuple[ClaimFacts, ProjectToken]:
         baseline_metric=load_baseline(project, app.storage),
         market=read_market(token, project.id),
         verifier_count=verifiers.verifier_count(),
-        open_proposals=open_proposals(app, project_id),
+        proposals=project_proposals(app, project_id),
     )
     return facts, token
 

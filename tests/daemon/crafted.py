@@ -93,7 +93,8 @@ class Crafted:
         facts, token = claim_facts(app, int(self.project_id))
         run = read_run_folder(world.write_run(project_id=self.project_id, unique=False), facts.protocol)
         packed = pack_run(run, world.address("miner"))
-        terms = Terms(miner=world.address("miner"), reward_recipient=world.address("miner"), stake=STAKE)
+        miner = world.address("miner")
+        terms = Terms(miner=miner, reward_recipient=miner, stake=STAKE, despite_open=True)
         plan = plan_submission(
             packed,
             terms,

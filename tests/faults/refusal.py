@@ -52,7 +52,8 @@ class Refusal:
         return found
 
     def submission(self, run_log: Path, *extra: object, who: str = "miner") -> list[Any]:
-        return ["submit", "--run", run_log, "--stake", STAKE, "--yes", *self.key(who), *extra]
+        given = ["submit", "--run", run_log, "--stake", STAKE, "--yes", *self.world.to_oneself("miner")]
+        return [*given, *self.key(who), *extra]
 
     def key(self, who: str) -> list[Any]:
         return ["--account", who, "--password-file", self.world.password_file]

@@ -203,7 +203,7 @@ def test_as_a_process_errors_are_on_stderr_and_json_on_stdout(refusal: Refusal, 
 
 def test_as_a_process_without_a_terminal_nothing_is_sent(refusal: Refusal, world: TinyWorld) -> None:
     nonce, run_log = world.nonce(), world.write_run()
-    given = ["submit", "--run", run_log, *refusal.key("miner")]
+    given = ["submit", "--run", run_log, *world.to_oneself("miner"), *refusal.key("miner")]
     ended = run_process(*world.unsigned(given, refusal.home))
     assert ended.returncode == 2
     assert "pass --yes to go ahead" in ended.stderr

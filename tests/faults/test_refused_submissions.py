@@ -212,7 +212,7 @@ def test_no_funds(refusal: Refusal, world: TinyWorld) -> None:
 @pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["no-terminal", "dry-run"])
 def test_without_consent_nothing_is_sent(refusal: Refusal, world: TinyWorld, option: list[str]) -> None:
     for given in (
-        ["submit", "--run", world.write_run(), *refusal.key("miner")],
+        ["submit", "--run", world.write_run(), *world.to_oneself("miner"), *refusal.key("miner")],
         ["buy", "--project", 0, "--count", 1, *refusal.key("miner")],
     ):
         ran = refusal.run([*given, *option, "--json"])

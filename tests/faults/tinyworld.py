@@ -302,8 +302,12 @@ class TinyWorld:
     def submit_arguments(
         self, run_log: Path, home: Path, *extra: object, who: str = "miner", stake: int = STAKE
     ) -> list[str]:
-        given = ["submit", "--run", run_log, "--stake", stake, "--yes", *extra]
+        given = ["submit", "--run", run_log, "--stake", stake, "--yes", *self.to_oneself(who), *extra]
         return self.signed(given, home, who)
+
+    def to_oneself(self, who: str) -> list[object]:
+        """Rewards to the account itself; and other tests' open proposals are no reason to stop."""
+        return ["--reward-recipient", self.address(who), "--despite-open"]
 
     def validate_arguments(self, home: Path, *extra: object, who: str = "validator") -> list[str]:
         return self.signed(["once", *extra], home, who)

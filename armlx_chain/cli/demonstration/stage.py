@@ -31,6 +31,8 @@ WORK_FACTOR = 1 << 12
 _PASSPHRASE = "the keys of a local world are no secret"  # noqa: S105 (public devnet keys)
 CAST = {"creator": 1, "miner": 2, "validator": 3, "printer": 4, "peeker": 5}
 """Who plays, and with which of the devnet's accounts."""
+_COLD = 6
+"""The account that keeps everybody's rewards; its key is never used here."""
 
 
 class StepFailed(DevnetError):
@@ -85,6 +87,11 @@ class Stage:
 
     def signer(self, who: str) -> Signer:
         return Signer.from_hex(self.world.accounts[CAST[who]].private_key_hex)
+
+    @property
+    def cold(self) -> str:
+        """Where rewards go: not to the keys that lie on this machine."""
+        return self.world.accounts[_COLD].address
 
     def sender(self, who: str) -> TxSender:
         settings, signer, rpc = self.settings(who), self.signer(who), self.rpc()

@@ -18,6 +18,7 @@ from armlx_chain.devnet.benchmark import candidates
 from armlx_chain.market.trade import MarketState, read_market
 from armlx_chain.protocol.score import score_text
 from armlx_chain.storage.zerog.localnode.faulty import GatewayFault, LyingGateway
+from armlx_chain.types import Address
 
 STAKE = 10
 SEED_BLOCKS = 9
@@ -119,6 +120,8 @@ def _act_submit(stage: Stage, folder: Path) -> None:
         folder / "run.log",
         "--stake",
         STAKE,
+        "--reward-recipient",
+        stage.cold,
         "--max-spend",
         10**17,
         "--yes",
@@ -133,6 +136,7 @@ def _act_submit(stage: Stage, folder: Path) -> None:
 def _act_validate(stage: Stage) -> None:
     title(6, "A validator re-runs control and candidate in pairs, decides, and settles")
     token, miner = stage.token(), stage.signer("miner").address
+    cold = Address(stage.cold)
     before = (token.balance_of(miner), token.total_supply(), read_market(token, 0).spot_price)  # type: ignore[arg-type]
     baseline = stage.registry().find_project(0)
     stage.do("validator", "validate", "--once", sign=True)
@@ -143,14 +147,16 @@ def _act_validate(stage: Stage) -> None:
     require(project is not None and project.best_miner == miner, "the best is not the miner's")
     after = read_market(token, 0)  # type: ignore[arg-type]
     balance = token.balance_of(miner)
-    require(balance == before[0] + 2 * STAKE, "stake and reward did not reach the miner")
+    require(balance == before[0] + STAKE, "the stake did not come back to the miner")
+    require(token.balance_of(cold) == STAKE, "the reward did not reach the miner's cold address")
     require(after.pool_minted == STAKE, "the reward was not minted from the miner pool")
     if baseline is None or project is None:
         return
     tell("", "Read back from the chain:")
     show(
         [
-            ("miner's tokens", f"{before[0]} → {balance}  (stake {STAKE} back, reward {STAKE} minted)"),
+            ("miner's tokens", f"{before[0]} → {balance}  (the stake of {STAKE} back)"),
+            ("reward", f"{STAKE} minted to {cold}"),
             ("miner pool", f"{after.pool_minted} of {after.pool_cap} minted"),
             ("supply", f"{before[1]} → {after.supply}"),
             ("price", f"{coin(before[2])} → {coin(after.spot_price)}"),
@@ -166,7 +172,8 @@ def _act_cheats(stage: Stage, measured: Measured, honest: Path) -> tuple[str, st
         folder, value = forge(stage, measured, train=candidates.source(name), who=who, honest_folder=honest)
         values.append(value)
         tell("", f"{who} runs a cheating train.py bare; it prints val_bpb {value}, and that is claimed:")
-        stage.do(who, "submit", "--run", folder / "run.log", "--stake", STAKE, "--yes", sign=True)
+        given = ["--run", folder / "run.log", "--stake", STAKE, "--reward-recipient", stage.cold]
+        stage.do(who, "submit", *given, "--despite-open", "--yes", sign=True)
     stage.world.mine(SEED_BLOCKS)
     token, validator = stage.token(), stage.signer("validator").address
     supply = token.total_supply()
