@@ -36,6 +36,7 @@ import urllib3.util.connection
 from armlx_chain.errors import EndpointFault
 from armlx_chain.storage.addresses import AddressRefused, AddressRules, Resolver, resolve_with_patience
 from armlx_chain.storage.interface import Fault, FaultKind
+from armlx_chain.storage.watch import Watch
 
 __all__ = ["MAX_REDIRECTS", "Answer", "BoundedHttp", "Receiver", "Timeouts", "as_fault", "endpoint_fault"]
 
@@ -100,49 +101,6 @@ def as_fault(error: EndpointFault) -> Fault:
     return Fault(str(details["endpoint"]), FaultKind(details["kind"]), str(details["detail"]))
 
 
-class _Watch:
-    """Shuts down every socket of one request when its time is up."""
-
-    def __init__(self, seconds: float) -> None:
-        self.expired = False
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(max(seconds, 0.001), self._expire)
-        self._timer.daemon = True
-
-    def adopt(self, sock: socket.socket) -> None:
-        """Watch ``sock``. A duplicate is kept: TLS wrapping and closing leave it usable."""
-        with self._lock:
-            copy = socket.socket(fileno=socket.dup(sock.fileno()))
-            self._sockets.append(copy)
-            if self.expired:
-                self._shut(copy)
-
-    def _expire(self) -> None:
-        with self._lock:
-            self.expired = True
-            for sock in self._sockets:
-                self._shut(sock)
-
-    @staticmethod
-    def _shut(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # already closed by the peer
-            sock.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> _Watch:
-        self._timer.start()
-        _active.watch = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _active.watch = None
-        self._timer.cancel()
-        with self._lock:
-            for sock in self._sockets:
-                sock.close()
-            self._sockets.clear()
-
-
 @dataclass(frozen=True, slots=True)
 class _Guard:
     """The address rules for one hop: ``url``, reached from ``first``."""
@@ -168,11 +126,21 @@ class _Guard:
 
 
 class _Active(threading.local):
-    watch: _Watch | None = None
+    watch: Watch | None = None
     guard: _Guard | None = None
 
 
 _active = _Active()
+
+
+@contextlib.contextmanager
+def _watched(watch: Watch) -> Iterator[None]:
+    """Connections that this thread opens belong to ``watch``."""
+    _active.watch = watch
+    try:
+        yield
+    finally:
+        _active.watch = None
 
 
 class _WatchedHttp(urllib3.connection.HTTPConnection):
@@ -261,6 +229,7 @@ class BoundedHttp:
         self._rules = AddressRules(configured, redirect_hosts)
         self._resolve = resolve
         self._adapter = _Adapter(pool_connections=16, pool_maxsize=8)
+        self._proxies: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close idle connections."""
@@ -311,7 +280,7 @@ class BoundedHttp:
         if body is not None:
             headers["Content-Type"] = "application/json"
         headers.update(extra or {})
-        with _Watch(seconds) as watch, self._translated(url, watch):
+        with Watch(seconds) as watch, _watched(watch), self._translated(url, watch):
             self._rules.check_url(url, first=url)
             request = requests.Request(method, url, headers=headers, params=params, data=body).prepare()
             response = self._follow(request, url, seconds)
@@ -354,13 +323,20 @@ class BoundedHttp:
                 stream=True,
                 timeout=(min(self.timeouts.connect, seconds), min(self.timeouts.read, seconds)),
                 verify=self._verify,
-                proxies=requests.utils.get_environ_proxies(url),
+                proxies=self._proxies_for(url),
             )
         finally:
             _active.guard = None
 
+    def _proxies_for(self, url: str) -> Any:
+        """The environment's proxies for ``url``'s origin, looked up once: reading them takes a while."""
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._proxies:
+            self._proxies[origin] = requests.utils.get_environ_proxies(url)
+        return self._proxies[origin]
+
     @contextlib.contextmanager
-    def _translated(self, url: str, watch: _Watch) -> Iterator[None]:
+    def _translated(self, url: str, watch: Watch) -> Iterator[None]:
         """Turns every error of the libraries below into an :class:`EndpointFault`."""
         try:
             yield
