@@ -56,6 +56,11 @@ def plan_fees(*, base_fee: Wei, suggested_tip: Wei, cap: Wei = MAX_FEE_CAP) -> F
     return Fees(Wei(min(tip + 2 * base_fee, cap)), Wei(tip))
 
 
+def leave_room(cap: Wei) -> Wei:
+    """The cap for what may have to be cancelled: one replacement more still fits under the real one."""
+    return Wei(max(cap * 1000 // (1000 + REPLACEMENT_PER_MILLE) - 1, min(cap, MIN_TIP)))
+
+
 def affordable(*, base_fee: Wei, cap: Wei) -> bool:
     """Whether a block at this base fee can take a transaction of ours at all."""
     return base_fee + MIN_TIP <= cap

@@ -68,10 +68,16 @@ class Desk:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
 
-    def market_fees(self) -> Fees:
+    def cap_for(self, precondition: dict[str, Any] | None) -> Wei:
+        """The fee cap; what may have to be cancelled leaves room for the cancellation under it."""
+        return self.fees.cap if precondition is None else fee_rules.leave_room(self.fees.cap)
+
+    def market_fees(self, precondition: dict[str, Any] | None) -> Fees:
         """What a first attempt offers now."""
         return fee_rules.plan_fees(
-            base_fee=self.chain.base_fee(), suggested_tip=self.chain.suggested_tip(), cap=self.fees.cap
+            base_fee=self.chain.base_fee(),
+            suggested_tip=self.chain.suggested_tip(),
+            cap=self.cap_for(precondition),
         )
 
     def record(
@@ -222,8 +228,6 @@ class Pursuit:
 
     def _cancel(self, target: Attempt, course: Course) -> Course:
         """The deed is based on what is gone: an empty transfer to ourselves takes its nonce."""
-        if course.capped:
-            return replace(course, sent_at=self._desk.clock())
         log.info("%s: its precondition no longer holds, so its nonce is cancelled", target.key)
         plain = Plain(to=self._desk.signer.address, value=0, data="0x", gas=TRANSFER_GAS)
         return self._replace(CANCEL + target.key, plain, None, course, event="cancelling")
@@ -236,11 +240,14 @@ class Pursuit:
         highest = Fees(max(fees.max_fee for fees in offered), max(fees.tip for fees in offered))
         fees = fee_rules.replacement(
             highest,
-            desk.market_fees(),
-            cap=desk.fees.cap,
+            desk.market_fees(precondition),
+            cap=desk.cap_for(precondition),
             least=self._least_tip,
             hard=course.answer is Answer.OUTBID,
         )
+        if fees is None and event == "cancelling":
+            # Too little to displace the original where a pool still holds it, enough where none does.
+            fees = Fees(desk.fees.cap, Wei(min(desk.fees.cap, highest.tip)))
         if fees is None:
             self._barrier = (
                 f"To replace it would take more than the cap of {desk.fees.cap} wei per gas, which is not"

@@ -30,6 +30,7 @@ from typing import Any
 
 from armlx_chain.chain import fees as fee_rules
 from armlx_chain.chain.access import ChainAccess
+from armlx_chain.chain.confirmation import find_receipt, is_settled
 from armlx_chain.chain.fees import FeePolicy
 from armlx_chain.chain.journal import Attempt, Journal, State
 from armlx_chain.chain.lifecycle import NonceReading, Patience, Standing, nonce_standing, poll_delay
@@ -154,7 +155,7 @@ class TxSender:
         self._rpc.check_chain()
         with self._journal.exclusive():
             self._finish_all(except_key=intent.key)
-            self._reopen_vanished(intent.key)
+            self._revive(intent.key)
             done = self.done(intent.key)
             if done is not None:
                 return done
@@ -172,21 +173,41 @@ class TxSender:
     def done(self, key: str) -> Receipt | None:
         """The receipt of an intent that was mined successfully before.
 
-        Attempts given up as cancelled are looked at too: an endpoint that lagged behind may have called a
-        nonce used before it showed the receipt, and the deed must not be done again.
+        Attempts given up are looked at too: an endpoint that lagged behind, or lied, may have called a nonce
+        used or bytes impossible before it showed the receipt, and the deed must not be done again.
+
+        Raises:
+            TransactionPending: it was mined, or an attempt given up shows a receipt, but the chain does not
+                bear that out now.
         """
         for attempt in self._journal.attempts(key):
-            if attempt.state not in (State.MINED, State.CANCELLED, State.REPLACED):
-                continue
-            raw = self._rpc.receipt(attempt.tx_hash)
-            if raw is not None and int(raw["status"]) == 1:
-                return _receipt(attempt.tx_hash, raw)
             if attempt.state is State.MINED:
-                raise TransactionPending(
-                    f"The chain does not show transaction {attempt.tx_hash} any more, which it had mined.",
-                    next_step="Wait for the chain to settle and run this again.",
-                )
+                raw = self._rpc.receipt(attempt.tx_hash)
+                if raw is not None and int(raw["status"]) == 1:
+                    return _receipt(attempt.tx_hash, raw)
+                raise _unclear(attempt)
+            if attempt.state in (State.CANCELLED, State.REPLACED):
+                raw = self._proven(attempt)
+                if raw is not None and int(raw["status"]) == 1:
+                    return _receipt(attempt.tx_hash, raw)
         return None
+
+    def _proven(self, attempt: Attempt) -> dict[str, Any] | None:
+        """The receipt of an attempt that was given up, if it was mined all the same.
+
+        Raises:
+            TransactionPending: there is a receipt, but it does not count (yet).
+        """
+        found = find_receipt(self._rpc, [attempt])
+        if found is None:
+            return None
+        seen, raw = found
+        head = self._rpc.block("latest").number
+        used = self._rpc.nonce(self.address, pending=False)
+        depth = self._desk.confirmations
+        if used > attempt.nonce and is_settled(self._rpc, seen, head=head, confirmations=depth):
+            return raw
+        raise _unclear(attempt)
 
     def resume(self) -> int:
         """Finish what an earlier process left unfinished; returns how many nonces that were."""
@@ -206,19 +227,27 @@ class TxSender:
                 log.warning("an earlier transaction (%s) ended: %s", attempt.deed, error.message)
         return len(oldest)
 
-    def _reopen_vanished(self, key: str) -> None:
-        """A mined attempt whose block was reorganised away is on its way again, with the identical bytes."""
+    def _revive(self, key: str) -> None:
+        """Set right what the journal has over: a block that was reorganised away, an attempt given up in error.
+
+        Such an attempt is on its way again, with the identical bytes.
+        """
         for attempt in self._journal.attempts(key):
-            if attempt.state is not State.MINED or attempt.block_number is None:
+            if attempt.state is State.MINED and self._vanished(attempt):
+                note = "its block was reorganised away"
+            elif attempt.state is State.CANCELLED and self._proven(attempt) is not None:
+                note = "it was mined after all"
+            else:
                 continue
-            raw = self._rpc.receipt(attempt.tx_hash)
-            if raw is not None and int(raw["status"]) == 1:
-                continue
-            block = self._rpc.find_block(attempt.block_number)
-            if block is not None and "0x" + block.hash.hex() != attempt.block_hash:
-                log.warning("%s: its block was reorganised away; it is sent again", attempt.key)
-                self._journal.reopen(attempt, "its block was reorganised away")
-                self._finish(attempt)
+            log.warning("%s: %s", attempt.key, note)
+            self._journal.reopen(attempt, note)
+            self._finish(attempt)
+
+    def _vanished(self, attempt: Attempt) -> bool:
+        if attempt.block_number is None or self._rpc.receipt(attempt.tx_hash) is not None:
+            return False
+        block = self._rpc.find_block(attempt.block_number)
+        return block is not None and "0x" + block.hash.hex() != attempt.block_hash
 
     def _sign(self, intent: Intent) -> Attempt:
         nonce = self._ready_nonce()
@@ -228,7 +257,7 @@ class TxSender:
         self._rpc.call(call, intent.what)
         gas = fee_rules.gas_limit(self._rpc.estimate_gas(call, intent.what))
         self._require_affordable(intent)
-        fees = self._desk.market_fees()
+        fees = self._desk.market_fees(intent.precondition)
         self._require_funds(intent, gas * fees.max_fee)
         self._require(intent.precondition, intent.what)
         plain = Plain(to=plain.to, value=plain.value, data=plain.data, gas=gas)
@@ -331,6 +360,15 @@ class TxSender:
         except NodeRefused:
             log.debug("the node cannot replay at block %d", block - 1)
         return revert_error(what, b"")
+
+
+def _unclear(attempt: Attempt) -> TransactionPending:
+    return TransactionPending(
+        f"The chain shows transaction {attempt.tx_hash} differently from before.",
+        meaning="It was reorganised, or the endpoint is behind or contradicts itself. Nothing was sent.",
+        next_step="Wait for the chain to settle and run this again.",
+        details={"tx_hash": attempt.tx_hash, "nonce": attempt.nonce},
+    )
 
 
 def _receipt(tx_hash: TxHash, raw: dict[str, Any]) -> Receipt:

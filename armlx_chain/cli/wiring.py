@@ -13,6 +13,7 @@ from armlx_chain.chain.contracts import (
     ProposalLedger,
     VerifierRegistry,
 )
+from armlx_chain.chain.fees import FeePolicy
 from armlx_chain.chain.flow import JournalledFlow
 from armlx_chain.chain.journal import Journal
 from armlx_chain.chain.rpc import Rpc
@@ -54,6 +55,7 @@ def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) ->
         signer=signer,
         journal=journal,
         confirmations=network.confirmations,
+        fees=FeePolicy(cap=settings.max_fee),
         check_precondition=lambda facts: begun.stands(facts) and facts_hold(registry, ledger, facts),
         **options,
     )
