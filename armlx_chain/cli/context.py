@@ -16,8 +16,10 @@ from armlx_chain.errors import UsageError
 from armlx_chain.settings import Settings, cache_folder, default_home, load_network, max_fee
 
 if TYPE_CHECKING:
+    from armlx_chain.chain.frontier import FrontierReader
     from armlx_chain.chain.rpc import Rpc
     from armlx_chain.chain.sender import TxSender
+    from armlx_chain.chain.startup import LedgerConstants
     from armlx_chain.signing.signer import Signer
     from armlx_chain.storage.fetch import ContentStorage
     from armlx_chain.storage.places import Places
@@ -50,6 +52,30 @@ class App:
         return open_chain(self.settings.network)
 
     @functools.cached_property
+    def constants(self) -> LedgerConstants:
+        """The ledger's constants, read with the start-up checks of the whole deployment.
+
+        Raises:
+            WrongChain: what is at the configured addresses is not what this program was made for.
+        """
+        from armlx_chain.chain.startup import check_deployment
+
+        return check_deployment(self.rpc, self.settings.network)
+
+    @functools.cached_property
+    def frontier(self) -> FrontierReader:
+        """All projects and proposals; later looks read only what changed."""
+        from armlx_chain.chain.frontier import FrontierReader
+
+        network = self.settings.network
+        return FrontierReader(
+            self.rpc,
+            ledger=network.proposal_ledger,
+            registry=network.project_registry,
+            multicall=network.multicall3,
+        )
+
+    @functools.cached_property
     def storage(self) -> ContentStorage:
         return self.open_storage()
 
@@ -62,14 +88,17 @@ class App:
         return open_storage(self._places, cache_folder(self.home), cache_limit=limit, offline=offline)
 
     def _places(self) -> Places:
+        from armlx_chain.irys_hosts import hosts_for
         from armlx_chain.storage.places import Places
 
-        return Places(self.settings.network.storage_urls)
+        irys = hosts_for(self.network_name, os.environ)
+        return Places(self.settings.network.storage_urls, irys)
 
     def sender(self, signer: Signer, **options: Any) -> TxSender:
-        """A sender whose journal belongs to this chain and account."""
-        from armlx_chain.cli.wiring import make_sender
+        """A sender whose journal belongs to this chain and account; the deployment is checked first."""
+        from armlx_chain.cli.wiring import check_wiring, make_sender
 
+        check_wiring(self)
         return make_sender(self.settings, self.rpc, signer, **options)
 
 

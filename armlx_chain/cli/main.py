@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +16,8 @@ from armlx_chain.errors import EXIT_ERROR, EXIT_INTERRUPTED, ArmlxError, Machine
 
 _COMMANDS = {
     "fetch": "armlx_chain.cli.fetch:fetch",
+    "upload": "armlx_chain.cli.upload:upload",
+    "cache": "armlx_chain.cli.cache:cache",
     "root": "armlx_chain.cli.root:root",
     "verify": "armlx_chain.cli.root:verify",
     "reproduce": "armlx_chain.cli.reproduce:reproduce",
@@ -97,12 +98,21 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
         return error.exit_code
     except BrokenPipeError:
         return EXIT_ERROR
-    except (OSError, sqlite3.Error) as error:
+    except _machine_errors() as error:
         show_error(MachineError(f"A file or database on this machine fails: {error}."), as_json=as_json)
         return EXIT_ERROR
     return result if isinstance(result, int) else 0
 
 
+def _machine_errors() -> tuple[type[Exception], ...]:
+    """What files and databases of this machine raise; evaluated only when something was raised."""
+    from sqlite3 import Error
+
+    return OSError, Error
+
+
 def main() -> None:
     """Console script."""
+    # No foreign code in the reader of hostile documents; looking for some takes longer than reading one, too.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.exit(run(cli, sys.argv[1:], name="armlx-chain"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from armlx_chain.chain.basis import facts_hold
+from armlx_chain.chain.basis import Basis, facts_hold
 from armlx_chain.chain.contracts import (
     Project,
     ProjectRegistry,
@@ -16,17 +16,21 @@ from armlx_chain.chain.contracts import (
 from armlx_chain.chain.fees import FeePolicy
 from armlx_chain.chain.flow import JournalledFlow
 from armlx_chain.chain.journal import Journal
+from armlx_chain.chain.portfolio import Holding, read_holdings
+from armlx_chain.chain.reading import ManyReader
 from armlx_chain.chain.rpc import Rpc
 from armlx_chain.chain.sender import TxSender
+from armlx_chain.chain.startup import check_project
 from armlx_chain.claims.preflight import ClaimFacts, orientation_of
 from armlx_chain.claims.submission import SubmissionStore
-from armlx_chain.errors import ArmlxError, UsageError, WrongChain
+from armlx_chain.errors import ArmlxError, RpcUnavailable, UsageError
 from armlx_chain.market.trade import read_market
 from armlx_chain.settings import Settings
 from armlx_chain.signing.signer import Signer
+from armlx_chain.storage.http import BoundedHttp, Timeouts
 from armlx_chain.storage.zerog.endpoints import Endpoint
-from armlx_chain.storage.zerog.upload import RpcPriceReader, UploadSettings, ZeroGPublisher
-from armlx_chain.types import Root, Wei
+from armlx_chain.storage.zerog.upload import FlowSender, RpcPriceReader, UploadSettings, ZeroGPublisher
+from armlx_chain.types import Address, ProjectId, Root, Wei
 
 if TYPE_CHECKING:
     from armlx_chain.cli.context import App
@@ -35,6 +39,8 @@ PROTOCOL_LIMIT_BYTES = 1 << 20
 MAX_STORAGE_FEE = Wei(10**17)
 """Never pay more for one file: some twenty times what the largest log costs on Galileo."""
 
+UPLOAD_CALL_SECONDS = 60.0
+"""For one call that carries segments to a node."""
 LOCAL_POLL_SECONDS = 0.05
 """A storage node on this machine need not be spared questions."""
 
@@ -56,7 +62,9 @@ def make_sender(settings: Settings, rpc: Rpc, signer: Signer, **options: Any) ->
         journal=journal,
         confirmations=network.confirmations,
         fees=FeePolicy(cap=settings.max_fee),
-        check_precondition=lambda facts: begun.stands(facts) and facts_hold(registry, ledger, facts),
+        check_precondition=lambda facts: (
+            begun.stands(facts) and facts_hold(registry, ledger, facts, confirmations=network.confirmations)
+        ),
         **options,
     )
 
@@ -66,8 +74,17 @@ def chain_key(settings: Settings, rpc: Rpc) -> str:
     return f"{settings.network.chain_id}:{rpc.genesis_hash.hex()}"
 
 
-def make_publisher(settings: Settings, sender: TxSender) -> ZeroGPublisher:
-    """Uploads to the network's storage, paid by the sender's account.
+def make_publisher(settings: Settings, sender: TxSender, *, max_fee: Wei = MAX_STORAGE_FEE) -> ZeroGPublisher:
+    """Uploads to the network's storage, paid by the sender's account, for ``max_fee`` per file at most.
+
+    Raises:
+        UsageError: the network has no storage configured.
+    """
+    return zerog_publisher(settings, JournalledFlow(sender), sender.address, max_fee)
+
+
+def zerog_publisher(settings: Settings, flow: FlowSender, submitter: Address, max_fee: Wei) -> ZeroGPublisher:
+    """Uploads whose transactions ``flow`` sends.
 
     Raises:
         UsageError: the network has no storage configured.
@@ -80,10 +97,11 @@ def make_publisher(settings: Settings, sender: TxSender) -> ZeroGPublisher:
     return ZeroGPublisher(
         Endpoint(network.storage_urls[0]),
         flow_address=network.flow,
-        flow=JournalledFlow(sender),
+        flow=flow,
         price=RpcPriceReader(network.rpc_url),
-        submitter=sender.address,
-        max_fee=MAX_STORAGE_FEE,
+        submitter=submitter,
+        max_fee=max_fee,
+        http=BoundedHttp(Timeouts(total=UPLOAD_CALL_SECONDS), configured=network.storage_urls),
         settings=UploadSettings(poll=LOCAL_POLL_SECONDS) if network.name == "devnet" else None,
     )
 
@@ -101,47 +119,59 @@ def ledger_of(app: App) -> ProposalLedger:
 
 
 def check_wiring(app: App) -> None:
-    """Contracts must point at each other as configured (contracts specification, section 12).
+    """Chain id, code, wiring and constants must be as configured (contracts specification, section 12); once.
 
     Raises:
-        WrongChain: they do not.
+        WrongChain: they are not.
     """
-    network = app.settings.network
-    ledger, registry = ledger_of(app), registry_of(app)
-    pairs = (
-        ("ledger.registry", ledger.registry(), network.project_registry),
-        ("ledger.verifierRegistry", ledger.verifier_registry(), network.verifier_registry),
-        ("registry.proposalLedger", registry.proposal_ledger(), network.proposal_ledger),
-    )
-    for what, actual, expected in pairs:
-        if actual != expected:
-            raise WrongChain(f"{what} is {actual}, but {expected} is configured. Nothing was sent.")
+    _ = app.constants
 
 
 def open_project(app: App, project_id: int) -> tuple[Project, ProjectToken]:
-    """A project and its token, checked against each other.
+    """A project and its token on the newest block, checked against each other.
 
     Raises:
         UsageError: there is no such project.
         WrongChain: the token is wired to another ledger.
     """
-    registry = registry_of(app)
-    project = registry.find_project(project_id)
-    if project is None:
-        count = registry.project_count()
-        known = f"ids run from 0 to {count - 1}" if count else "there is none yet"
-        raise UsageError(f"There is no project {project_id} on {app.settings.network.name}: {known}.")
-    token = ProjectToken(app.rpc, project.token)
-    if token.proposal_ledger() != app.settings.network.proposal_ledger or token.decimals() != 0:
-        raise WrongChain(f"The token of project {project_id} does not belong to the configured ledger.")
+    return check_project(app.rpc, app.settings.network, project_id)
+
+
+def settled_project(app: App, project_id: int) -> tuple[Project, ProjectToken]:
+    """As ``open_project``, for decisions about money: control and best are confirmed.
+
+    Raises:
+        RpcUnavailable: they changed in the last blocks; wait until that is settled.
+    """
+    network = app.settings.network
+    project, token = open_project(app, project_id)
+    if network.confirmations and Basis.of(project) != _confirmed_basis(app, project_id):
+        raise RpcUnavailable(
+            f"Project {project_id} or its best changed in the last {network.confirmations} blocks.",
+            meaning="That is not settled on the chain yet; nothing was sent.",
+            next_step="Wait a moment and run this again.",
+        )
     return project, token
+
+
+def _confirmed_basis(app: App, project_id: int) -> Basis | None:
+    network = app.settings.network
+    view = app.rpc.at_depth(network.confirmations)
+    found = registry_of(app).on(view).find_project(project_id)
+    return None if found is None else Basis.of(found)
+
+
+def holdings_of(app: App, account: Address) -> list[Holding]:
+    """What an account has in every project, also where that is nothing."""
+    frontier = app.frontier.read()
+    many = ManyReader(app.rpc, app.settings.network.multicall3)
+    ledger = app.settings.network.proposal_ledger
+    return read_holdings(many, frontier.projects.values(), account, ledger=ledger)
 
 
 def project_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
     """All proposals of a project, settled ones too, in order of id."""
-    ledger = ledger_of(app)
-    found = (ledger.find_proposal(number) for number in range(ledger.proposal_count()))
-    return tuple(p for p in found if p is not None and p.project_id == project_id)
+    return app.frontier.read().of_project(ProjectId(project_id))
 
 
 def open_proposals(app: App, project_id: int) -> tuple[Proposal, ...]:
@@ -155,7 +185,7 @@ def claim_facts(app: App, project_id: int) -> tuple[ClaimFacts, ProjectToken]:
     from verifier.materials import load_baseline
 
     check_wiring(app)
-    project, token = open_project(app, project_id)
+    project, token = settled_project(app, project_id)
     root = Root.zerog(project.protocol_hash)
     protocol = parse_protocol(app.storage.fetch(root, max_bytes=PROTOCOL_LIMIT_BYTES).data)
     verifiers = VerifierRegistry(app.rpc, app.settings.network.verifier_registry)

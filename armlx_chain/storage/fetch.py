@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from armlx_chain.errors import ContentMismatch, SchemeUnsupported, StorageUnavailable
 from armlx_chain.storage.cache import DEFAULT_LIMIT, CachedStorage, ContentCache
-from armlx_chain.storage.files import staged
+from armlx_chain.storage.files import WholeFiles, staged
 from armlx_chain.storage.interface import (
     Progress,
     ProofKind,
@@ -31,6 +31,7 @@ from armlx_chain.types import Root, Scheme
 
 if TYPE_CHECKING:
     from armlx_chain.storage.http import Timeouts
+    from armlx_chain.storage.irys.client import IrysStorage
 
 __all__ = ["ContentStorage", "Places", "open_storage"]
 
@@ -233,10 +234,14 @@ def open_storage(
 
         return zerog_storage(asked(), timeouts)
 
+    @functools.cache
+    def irys() -> IrysStorage:
+        from armlx_chain.storage.network import irys_storage
+
+        return irys_storage(asked(), timeouts)
+
     return ContentStorage(
-        {"0g": _Lazy(zerog), "irys": _Lazy(_no_irys), "sha256": _Lazy(_unplaced)}, {"irys": _no_irys}, cache
+        {"0g": _Lazy(zerog), "irys": _Lazy(lambda _: WholeFiles(irys())), "sha256": _Lazy(_unplaced)},
+        {"irys": lambda _: irys()},
+        cache,
     )
-
-
-def _no_irys(root: Root) -> NoReturn:
-    raise SchemeUnsupported("Roots of Irys cannot be fetched and proven yet: not yet in this build.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from armlx_chain.irys_hosts import NO_IRYS, IrysHosts
+
 __all__ = ["Places"]
 
 
@@ -14,10 +16,8 @@ class Places:
 
     Attributes:
         indexers: 0G indexers; each is a REST gateway too.
-        irys_gateways: Where Irys payloads are, ``None`` for the public ones.
-        irys_bundlers: Where the metadata of Irys items is, ``None`` for the public ones.
+        irys: Servers of Irys.
     """
 
     indexers: Sequence[str] = ()
-    irys_gateways: Sequence[str] | None = None
-    irys_bundlers: Sequence[str] | None = None
+    irys: IrysHosts = NO_IRYS

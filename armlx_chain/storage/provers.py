@@ -31,7 +31,11 @@ def prover_for(root: Root) -> Prover:
     """Who proves content of this root's scheme."""
     if root.scheme == "0g":
         return MerkleProver()
-    return DigestProver()
+    if root.scheme == "sha256":
+        return DigestProver()
+    from armlx_chain.storage.irys.proofs import IrysProver  # signatures: a heavy import, for Irys only
+
+    return IrysProver()
 
 
 def _mismatch(root: Root) -> ContentMismatch:

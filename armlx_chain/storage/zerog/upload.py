@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,7 @@ class _Job:
         label: What a person calls it.
         progress: Somebody who watches, or None.
         told: Segments that ``progress`` was told of.
+        approve: Asked before anything is paid; raises to stop.
     """
 
     tree: FileTree
@@ -147,6 +148,7 @@ class _Job:
     label: str
     progress: Progress | None = None
     told: set[int] = field(default_factory=set)
+    approve: Callable[[UploadPlan], object] | None = None
 
     def done(self, indices: Sequence[int]) -> None:
         """Tell who watches of segments that are with the network, each once."""
@@ -205,11 +207,19 @@ class ZeroGPublisher:
         """See :meth:`armlx_chain.storage.interface.Publisher.publish`."""
         return self._carry_out(_hashed(BytesSource(data), label, None))
 
-    def publish_file(self, path: Path, *, label: str, progress: Progress | None = None) -> Root:
+    def publish_file(
+        self,
+        path: Path,
+        *,
+        label: str,
+        progress: Progress | None = None,
+        approve: Callable[[UploadPlan], object] | None = None,
+    ) -> Root:
         """The same for the file at ``path``, which is read piece by piece.
 
         Args:
             progress: Told of each segment that was sent, or was there already.
+            approve: Sees the plan before the transaction and raises to stop; not asked where none is needed.
 
         Raises:
             UsageError: there is no such regular file.
@@ -219,7 +229,7 @@ class ZeroGPublisher:
             ChainError: from the transaction.
         """
         with FileSource.opened(path) as source:
-            job = _hashed(source, label, progress)
+            job = replace(_hashed(source, label, progress), approve=approve)
             source.require_unchanged()
             if progress is not None:
                 progress.start(source.size)
@@ -309,6 +319,9 @@ class ZeroGPublisher:
                 f"Storing {tree.size} bytes costs {fee} wei; at most {self._max_fee} wei were allowed.",
                 next_step="Raise the bound if the price is acceptable.",
             )
+        if job.approve is not None:
+            sectors = shape.padded_chunks(tree.size)
+            job.approve(UploadPlan(tree.root, tree.size, sectors, price, fee, UploadState.ABSENT))
         calldata = submit_calldata(tree, self._submitter)
         job.note(f"announcing {tree.root} on the chain for {fee} wei")
         self._flow.submit(flow=self._flow_address, calldata=calldata, value=fee, label=job.label)
