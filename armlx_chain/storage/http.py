@@ -352,6 +352,7 @@ class BoundedHttp:
             http.client.HTTPException,
             OSError,
             ValueError,  # header or URL text that the libraries below could not digest
+            AttributeError,  # urllib3's, for a connection that was reset before the request was out
         ) as error:
             if watch.expired:
                 raise endpoint_fault(url, FaultKind.STALLED, "the time for the answer was up") from error
@@ -377,6 +378,8 @@ class BoundedHttp:
         if headers.get("transfer-encoding", "chunked").strip().lower() not in ("chunked", "identity"):
             raise endpoint_fault(url, FaultKind.NONSENSE, "it compresses the transfer, unasked")
         declared = headers.get("content-length", "")
+        if declared and not (declared.isascii() and declared.isdecimal()):
+            raise endpoint_fault(url, FaultKind.NONSENSE, "the length it announces is no number")
         if declared.isdecimal() and len(declared) < 30 and int(declared) > limit:
             raise _too_large(url, f"it offers {int(declared)} bytes where at most {limit} are accepted")
         blocks: list[bytes] = []

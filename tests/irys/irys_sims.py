@@ -66,7 +66,7 @@ def metadata_of(item: Item, **changes: Any) -> dict[str, Any]:
 class SimIrys(HttpSim):
     """Gateway and bundler. ``change[route]`` replaces an honest 200 body with any answer.
 
-    Routes: ``payload``, ``metadata``, ``data``, ``price``, ``balance``, ``public``, ``upload``; ``any``: each,
+    Routes: ``payload``, ``metadata``, ``data``, ``price``, ``balance``, ``public``, ``upload``; ``any``,
     ``absent``: instead of 404.
 
     Attributes:

@@ -309,10 +309,10 @@ def _record(search: Search, claim: Claim, place: _Place, outcome: Outcome) -> No
     reason = outcome.verdict.reason
     if reason is Reason.ID_MISMATCH:
         search.blame(claim.source, FaultKind.NONSENSE, "its metadata belongs to another id")
-    elif reason in (Reason.NOT_VERIFIABLE, Reason.UNSUPPORTED_SIG_TYPE) or claim.lacks_anchor:
-        return  # the claim is not complete enough to contradict anything
     elif reason in (Reason.WEAK_KEY, Reason.BAD_OWNER, Reason.HIGH_S):
         search.blame(claim.source, FaultKind.WRONG_BYTES, f"its metadata is forged ({reason})")
+    elif reason in (Reason.NOT_VERIFIABLE, Reason.UNSUPPORTED_SIG_TYPE) or claim.lacks_anchor:
+        return  # the claim is not complete enough to contradict anything
     else:
         detail = f"its payload and the signed fields from {claim.source} do not fit together ({reason})"
         search.blame(place.url, FaultKind.SUSPECT, detail)

@@ -17,7 +17,7 @@ from armlx_chain.encodings import base64url_decode
 from armlx_chain.errors import ArmlxError
 from armlx_chain.storage.irys.avro import Tag, encode_tags
 from armlx_chain.storage.irys.foreign import Json, base64url_field, same_id, whole_number
-from armlx_chain.storage.irys.items import CheckedItem, Item, assemble, check_parsed, verify_item
+from armlx_chain.storage.irys.items import CheckedItem, Item, assemble, check_parsed, parse_item
 from armlx_chain.storage.irys.results import Caution, Reason, Verdict
 from armlx_chain.storage.irys.schemes import SignatureType, schemes_of_size
 
@@ -49,10 +49,12 @@ def rebuild_item(metadata: Json, payload: bytes, wanted: bytes) -> CheckedItem:
     outcome = CheckedItem(Verdict(Reason.NOT_VERIFIABLE, "no reading of the metadata makes an item"))
     for scheme, target, anchor, tags in itertools.product(schemes, targets, anchors, tag_lists):
         item = Item(scheme, signature, owner, target, anchor, tags, encode_tags(tags), payload)
-        outcome = CheckedItem(check_parsed(item, wanted), item)
-        if outcome.verdict.accepted:
-            return _with_hints(verify_item(assemble(item), wanted), metadata)
-    return replace(outcome, item=None)
+        verdict = check_parsed(item, wanted)
+        if verdict.accepted:
+            strict = parse_item(assemble(item))  # what is handed on went through the strict rules
+            return _with_hints(CheckedItem(verdict, strict), metadata)
+        outcome = CheckedItem(verdict)
+    return outcome
 
 
 def _rejected(reason: Reason, detail: str) -> CheckedItem:
@@ -83,10 +85,16 @@ def _anchors(metadata: Json) -> list[bytes]:
         return [b""]
     if not isinstance(anchor, str):
         return []
-    literal = anchor.encode("utf-8", "replace")
-    decoded = base64url_decode(anchor)
-    readings = [literal] if decoded is None else [literal, decoded]
+    readings = (_utf8(anchor), base64url_decode(anchor) or b"")
     return [reading for reading in readings if len(reading) == _FIELD_BYTES]
+
+
+def _utf8(text: str) -> bytes:
+    """The text's bytes; none for half of a surrogate pair."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return b""
 
 
 def _tag_lists(metadata: Json) -> Iterator[tuple[Tag, ...]]:
