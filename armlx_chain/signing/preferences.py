@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 from eth_utils import is_checksum_address, to_checksum_address
 
 from armlx_chain.errors import MachineError, UsageError
+from armlx_chain.privatefile import replace_private
 from armlx_chain.protocol.strict_json import read_json, shorten
 from armlx_chain.types import Address, Wei
 
@@ -150,16 +149,7 @@ def _changing(home: Path) -> Iterator[dict[Address, Address]]:
 
 def _write(path: Path, rewards: dict[Address, Address]) -> None:
     tree = {"accounts": {account: {"reward": rewards[account]} for account in rewards}, "version": _VERSION}
-    passing = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(tree, indent=2, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        passing.replace(path)
-    finally:
-        passing.unlink(missing_ok=True)
+    replace_private(path, json.dumps(tree, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def _damaged(path: Path) -> MachineError:

@@ -98,11 +98,8 @@ def _curve(dice: random.Random) -> tuple[int, int, int]:
         return dice.randrange(4), dice.randrange(4), dice.randrange(200)
     if family == 3:
         width = dice.randint(1, 255)
-        return (
-            _bits(dice, 128),
-            _bits(dice, width) | 1,
-            min(LARGEST, (1 << (256 - width)) + dice.randrange(-4, 5)),
-        )
+        edge = (1 << (256 - width)) + dice.randrange(-2, 3)
+        return _bits(dice, 128), _bits(dice, width) | 1, min(LARGEST, edge)
     return _bits(dice), _bits(dice), _bits(dice)
 
 

@@ -9,7 +9,6 @@ from armlx_chain.market.curve import Curve
 from armlx_chain.types import Wei
 from tests.market.curve_campaign import LARGEST, Oracle, compare, open_engine
 
-
 EVEN = Curve(Wei(10**15), Wei(10**12))
 ODD = Curve(Wei(10**15), Wei(10**12 + 1))
 
