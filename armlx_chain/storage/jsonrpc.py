@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from armlx_chain.errors import EndpointFault
@@ -47,9 +48,18 @@ class RpcEndpoint:
         self._ids = itertools.count(1)
 
     def call(
-        self, method: str, params: list[Any], *, limit: int = CONTROL_LIMIT, seconds: float | None = None
+        self,
+        method: str,
+        params: list[Any],
+        *,
+        limit: int = CONTROL_LIMIT,
+        seconds: float | None = None,
+        parse: Callable[[bytes], Any] = parse_json,
     ) -> Any:
         """The ``result`` of one call.
+
+        Args:
+            parse: Reads the answer's JSON; raises ValueError.
 
         Raises:
             EndpointFault: of kind ``refused`` if the server answers with an error (its code, message and
@@ -62,7 +72,7 @@ class RpcEndpoint:
         if answer.status != 200:
             raise endpoint_fault(self.url, FaultKind.REFUSED, f"{method}: HTTP {answer.status}")
         try:
-            document = parse_json(answer.body)
+            document = parse(answer.body)
         except ValueError as error:
             raise endpoint_fault(self.url, FaultKind.NONSENSE, f"{method}: the answer is not JSON") from error
         return self._result(method, call_id, document)

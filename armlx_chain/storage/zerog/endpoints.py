@@ -127,15 +127,20 @@ class NodeApi:
             [seq, index],
             limit=SEGMENT_ANSWER_LIMIT,
             seconds=seconds,
+            parse=wire.parse_lifted,
         )
         if value is None:
             return None
         return _checked(self.url, f"segment {index}", wire.parse_segment, value)
 
-    def chunks(self, seq: int, start: int, end: int, seconds: float) -> bytes | None:
+    def chunks(self, seq: int, start: int, end: int, seconds: float) -> bytes | bytearray | None:
         """Chunks [start, end) of the file, without proof."""
         value = self._rpc.call(
-            "zgs_downloadSegmentByTxSeq", [seq, start, end], limit=SEGMENT_ANSWER_LIMIT, seconds=seconds
+            "zgs_downloadSegmentByTxSeq",
+            [seq, start, end],
+            limit=SEGMENT_ANSWER_LIMIT,
+            seconds=seconds,
+            parse=wire.parse_lifted,
         )
         if value is None:
             return None

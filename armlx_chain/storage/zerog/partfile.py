@@ -152,7 +152,7 @@ class PartFile:
         """Segment ``index`` as it is on disk."""
         return os.pread(self._data, self._length(index), self._base + index * shape.SEGMENT_BYTES)
 
-    def put(self, index: int, data: bytes, root: bytes, *, proven: bool) -> None:
+    def put(self, index: int, data: memoryview, root: bytes, *, proven: bool) -> None:
         try:
             _write_all(self._data, data, self._base + index * shape.SEGMENT_BYTES)
             with self._lock:
@@ -277,7 +277,7 @@ def _read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, size, 0) if size else b""
 
 
-def _write_all(descriptor: int, data: bytes, at: int) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview, at: int) -> None:
     view = memoryview(data)
     while view:
         count = os.pwrite(descriptor, view, at)

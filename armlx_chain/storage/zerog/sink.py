@@ -53,7 +53,7 @@ class Sink(Protocol):
     @property
     def held(self) -> Held: ...
 
-    def put(self, index: int, data: bytes, root: bytes, *, proven: bool) -> None:
+    def put(self, index: int, data: memoryview, root: bytes, *, proven: bool) -> None:
         """Keep segment ``index``, without bytes after the file's end, whose Merkle root is ``root``."""
         ...
 
@@ -158,7 +158,7 @@ class MemorySink:
 
     def __init__(self) -> None:
         self._held = Held(1)
-        self._parts: dict[int, bytes] = {}
+        self._parts: dict[int, memoryview] = {}
         self._data: bytes | None = None
 
     @property
@@ -169,7 +169,7 @@ class MemorySink:
         if size != self._held.size:
             self._held, self._parts = Held(size), {}
 
-    def put(self, index: int, data: bytes, root: bytes, *, proven: bool) -> None:
+    def put(self, index: int, data: memoryview, root: bytes, *, proven: bool) -> None:
         self._parts[index] = data
         self._held.add(index, root)
 

@@ -142,7 +142,7 @@ class Transfer:
             return False, False
         view.strikes = view.nulls = 0
         end = min(len(served.data), self._size - index * shape.SEGMENT_BYTES)
-        self._sink.put(index, served.data[:end], served.proof.lemma[0], proven=True)
+        self._sink.put(index, memoryview(served.data)[:end], served.proof.lemma[0], proven=True)
         self.sources[view.url] = None
         hunt.renew()
         return True, False
@@ -209,7 +209,7 @@ class Transfer:
             self._hunt.blame(view.url, FaultKind.WRONG_BYTES, why)
             return False
         root = segment_root(data, shape.segment_leaves(self._size, index))
-        self._sink.put(index, data[:end], root, proven=False)
+        self._sink.put(index, memoryview(data)[:end], root, proven=False)
         self._served[index] = view.url
         return True
 

@@ -7,12 +7,12 @@ Hashes are ``0x`` and 64 hex digits, bytes are standard base64 with padding, int
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from armlx_chain.storage.zerog import shape
+from armlx_chain.storage.jsonrpc import parse_json
+from armlx_chain.storage.zerog import base64text, shape
 from armlx_chain.storage.zerog.merkle import SegmentProof, fold_nodes
 from armlx_chain.types import Root
 
@@ -20,6 +20,8 @@ _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _MAX_SHARDS = 1 << 32
 _MAX_NODES_LISTED = 1000
 _UINT64 = 1 << 64
+_DATA, _RESULT = b'"data":"', b'"result":"'
+_WORTH_LIFTING = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,20 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifted:
+    """Base64 that stays where it came: ``body[start:end]``. See :func:`parse_lifted`."""
+
+    body: bytes
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServedSegment:
     """A segment with its proof, as served."""
 
     root: bytes
-    data: bytes
+    data: bytes | bytearray
     index: int
     size: int
     proof: SegmentProof
@@ -122,14 +133,42 @@ def parse_hash(value: Any, name: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
-def parse_bytes(value: Any, name: str) -> bytes:
+def parse_bytes(value: Any, name: str) -> bytes | bytearray:
     """Standard base64 with padding, nothing else."""
+    if isinstance(value, Lifted):
+        return base64text.decode_slice(value.body, value.start, value.end)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string")  # noqa: TRY004 - foreign data, not misuse
     try:
-        return base64.b64decode(value.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+        return base64text.decode(value.encode("ascii"))
+    except ValueError as error:
         raise ValueError(f"{name} is not base64") from error
+
+
+def parse_lifted(body: bytes) -> Any:
+    """Strict JSON, as :func:`parse_json` reads it, except that a long ``"data"`` string in the ``result`` of
+    a JSON-RPC answer (or the whole result, if it is a string) may come as :class:`Lifted`.
+
+    JSON and text decoding would cost more than all verification of a segment. Where the shape is not exactly
+    the usual one, or the text is not base64, everything is read the usual way, and refused there if need be.
+
+    Raises:
+        ValueError: if it is not JSON.
+    """
+    for name in (_DATA, _RESULT):
+        start = body.find(name) + len(name)
+        end = body.find(b'"', start)
+        if start < len(name) or end - start < _WORTH_LIFTING or body.find(name, end) >= 0:
+            continue
+        if body.find(b"\\", start, end) >= 0:
+            break
+        document = parse_json(body[:start] + body[end:])
+        holder = document.get("result") if name is _DATA and isinstance(document, dict) else document
+        key = "data" if name is _DATA else "result"
+        if isinstance(holder, dict) and holder.get(key) == "":
+            holder[key] = Lifted(body, start, end)
+            return document
+    return parse_json(body)
 
 
 def parse_shard(value: Any) -> ShardConfig:

@@ -164,9 +164,9 @@ class LyingGateway:
         document = parse_json(body)
         result = document.get("result")
         if isinstance(result, str):
-            document["result"] = wire.encode_bytes(self._spoil(wire.parse_bytes(result, "data")))
+            document["result"] = wire.encode_bytes(self._spoil(bytes(wire.parse_bytes(result, "data"))))
         elif isinstance(result, dict):
-            result["data"] = wire.encode_bytes(self._spoil(wire.parse_bytes(result["data"], "data")))
+            result["data"] = wire.encode_bytes(self._spoil(bytes(wire.parse_bytes(result["data"], "data"))))
         return json.dumps(document).encode()
 
     def _spoil(self, data: bytes) -> bytes:

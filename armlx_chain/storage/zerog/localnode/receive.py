@@ -45,7 +45,7 @@ def decode_arrival(value: Any) -> Arrival:
         raise failure("data is empty")
     if len(served.data) % shape.CHUNK_BYTES:
         raise failure("invalid data length")
-    return Arrival(served.root, served.data, served.index, served.size, served.proof)
+    return Arrival(served.root, bytes(served.data), served.index, served.size, served.proof)
 
 
 def check_file(
