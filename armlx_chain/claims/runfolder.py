@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -28,6 +29,7 @@ from armlx_chain.formats.bundle import CANDIDATE_LIMITS, pack_tree
 from armlx_chain.formats.canonical import canonical_json, parse_canonical
 from armlx_chain.protocol.metric import extract_metric, metric_rule
 from armlx_chain.protocol.model import Direction, Protocol
+from armlx_chain.storage.unverified import RUN_MARKS
 from armlx_chain.types import ProjectId, Root, ScaledScore
 
 FORMAT = "armlx-run/1"
@@ -120,11 +122,12 @@ def read_run_folder(run_log: Path, protocol: Protocol) -> RunFolder:
     Raises:
         UsageError: there is no such log, or no control beside it (with the command that makes one).
         ClaimRefused: a digest differs, a log does not show the value the document states, or the run is
-            about another metric.
+            about another metric, or of documents that nobody could prove.
         MetricError: a log has no metric, or several.
         FormatError: ``run.json`` is damaged.
     """
     folder = _folder_of(run_log)
+    _require_proven(folder)
     facts = _facts(read_limited(folder / RUN_JSON, MAX_DOCUMENT_BYTES))
     _require_metric(facts, protocol)
     run = _log(folder / RUN_LOG, facts.run_log_sha256)
@@ -146,6 +149,20 @@ def read_run_folder(run_log: Path, protocol: Protocol) -> RunFolder:
         environment=read_limited(folder / ENVIRONMENT, MAX_DOCUMENT_BYTES),
         files=files,
     )
+
+
+def _require_proven(folder: Path) -> None:
+    """A claim has no place for a mark: a run of documents that nobody could prove makes none.
+
+    Raises:
+        ClaimRefused: the run folder is marked.
+    """
+    if os.path.lexists(folder / RUN_MARKS):
+        raise ClaimRefused(
+            f"{folder} is a run of documents that nobody could prove (see {folder / RUN_MARKS}).",
+            meaning="Nothing says that they are what they were taken for. Nothing was sent.",
+            next_step="Fetch them with a proof, or with a --sha256 that you trust, and reproduce again.",
+        )
 
 
 def run_log_of(path: Path) -> Path:

@@ -15,12 +15,17 @@ from armlx_chain.errors import ContentUnproven
 if TYPE_CHECKING:
     from armlx_chain.storage.unverified import Mark, UnverifiedRegister
 
-__all__ = ["RUN_MARKS", "marks_of", "register_of", "require_verified", "unverified_option", "warn_unverified"]
+__all__ = [
+    "candidate_paths",
+    "marks_of",
+    "register_of",
+    "require_verified",
+    "unverified_option",
+    "warn_unverified",
+    "write_run_marks",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-RUN_MARKS = "unverified.json"
-"""In a run folder: the marks of what was run."""
 
 
 def unverified_option(command: F) -> F:
@@ -46,6 +51,11 @@ def warn_unverified(what: str, mark: Mark) -> None:
     say(f"UNVERIFIED: {what} was {mark}")
     say("Whoever served these bytes may have written them. Nothing proves that they are what you asked for.")
     say(line)
+
+
+def candidate_paths(path: Path, files: Mapping[str, bytes]) -> dict[Path, bytes]:
+    """Where a candidate's files were read from: ``path`` itself, or under it."""
+    return {path / name if path.is_dir() else path: data for name, data in files.items()}
 
 
 def marks_of(home: Path, files: Mapping[Path, bytes]) -> dict[Path, Mark]:
@@ -75,12 +85,15 @@ def require_verified(home: Path, files: Mapping[Path, bytes], *, allowed: bool) 
 
 
 def write_run_marks(folder: Path, marks: Sequence[Mapping[str, str]]) -> None:
-    """Mark a run folder before anything is run.
+    """Mark a run folder before anything is run; or take away what a run that was cut off left there.
 
     Raises:
         MachineError: the mark cannot be written.
     """
     from armlx_chain.storage.files import write_file
+    from armlx_chain.storage.unverified import RUN_MARKS
 
-    if marks:
+    if not marks:
+        (folder / RUN_MARKS).unlink(missing_ok=True)
+    else:
         write_file(folder / RUN_MARKS, json.dumps(list(marks), indent=2).encode() + b"\n")

@@ -12,6 +12,7 @@ import click
 
 from armlx_chain.cli.amounts import AMOUNT
 from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options, spending_options
+from armlx_chain.cli.marks import require_verified
 from armlx_chain.cli.output import coin, confirm, emit, say
 from armlx_chain.errors import UsageError
 from armlx_chain.types import ProjectId, Tokens, Wei
@@ -186,6 +187,7 @@ def _prepare(app: App, given: _Given, terms: TokenTerms, creator: Any, store: Pu
     manifest, data = projectfiles.read_data(given.data, given.roles)
     benchmark_root = root_of(manifest.encode())
     template = read_limited(given.template, MAX_TEMPLATE_BYTES)
+    require_verified(app.home, {given.template: template}, allowed=False)
     draft = parse_protocol(
         projectfiles.fill_template(template, _placeholders("0", "?", snapshot_root, benchmark_root))
     )

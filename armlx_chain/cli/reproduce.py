@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from armlx_chain.cli.context import App, network_options, running_options
+from armlx_chain.cli.marks import candidate_paths, require_verified, unverified_option, write_run_marks
 from armlx_chain.cli.output import emit, say
 from armlx_chain.errors import (
     EXIT_FINDING,
@@ -109,10 +110,17 @@ def read_candidate_path(path: Path) -> dict[str, bytes]:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder. [default: runs/<time>]"
 )
+@unverified_option
 @running_options
 @network_options
 def reproduce(
-    app: App, candidate: Path, project_id: int, out: Path | None, calibrate: str | None, python: Path
+    app: App,
+    candidate: Path,
+    project_id: int,
+    out: Path | None,
+    calibrate: str | None,
+    python: Path,
+    allow_unverified: bool,
 ) -> int:
     """Run CANDIDATE against the current best, exactly as a validator will.
 
@@ -128,8 +136,10 @@ def reproduce(
     from verifier.reproduction import start_folder, write_run_folder
 
     files = read_candidate_path(candidate)
+    marks = require_verified(app.home, candidate_paths(candidate, files), allowed=allow_unverified)
     folder = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     runs = start_folder(folder)
+    write_run_marks(folder, marks)
     prepared = prepared_project(app, project_id, python.absolute())
     refused = prepared.precheck(files)
     if refused is None:
@@ -144,15 +154,15 @@ def reproduce(
     complete = write_run_folder(
         folder, prepared, verdict, files, chain_id=network.chain_id, ledger=network.proposal_ledger
     )
-    _show(app, verdict, folder, complete)
+    _show(app, verdict, folder, complete=complete and not marks)
     return EXIT_BY_OUTCOME[verdict.outcome.value]
 
 
-def _show(app: App, verdict: Verdict, folder: Path, complete: bool) -> None:
+def _show(app: App, verdict: Verdict, folder: Path, *, complete: bool) -> None:
     from verifier.report import to_text, to_tree
 
     lines = [to_text(verdict), "The seed of this judgement was local; a validator draws another."]
-    if verdict.outcome.value == "reproduced":
+    if verdict.outcome.value == "reproduced" and complete:
         lines.append(f"Submit it with: armlx-chain submit --run {folder / 'run.log'} --stake N")
     data = {"report": to_tree(verdict), "folder": str(folder), "submittable": complete}
     emit(data, lines, as_json=app.as_json)

@@ -32,6 +32,7 @@ from armlx_chain.claims.submit import Packed, SubmitPlan, Terms
 from armlx_chain.cli import claiming, wiring
 from armlx_chain.cli.context import App, SignerChoice
 from armlx_chain.cli.links import links_of
+from armlx_chain.cli.marks import candidate_paths, require_verified
 from armlx_chain.cli.output import emit, say
 from armlx_chain.cli.submitplan import ShownPlan, agreed
 from armlx_chain.errors import ClaimRefused, FormatError, UsageError
@@ -150,6 +151,7 @@ def _bare_run(app: App, run_log: Path, source: Source, project_id: int) -> BareR
     Raises:
         ClaimRefused: they did not.
         UsageError: the code that ran is not named.
+        ContentUnproven: it is marked as unverified.
     """
     facts, _ = wiring.claim_facts(app, project_id)
     log = read_bare_log(run_log)
@@ -169,6 +171,8 @@ def _bare_run(app: App, run_log: Path, source: Source, project_id: int) -> BareR
         raise UsageError(
             "A log by itself does not hold the code that ran.", next_step="Name it with --candidate PATH."
         )
+    files = read_candidate_files(source.candidate)
+    require_verified(app.home, candidate_paths(source.candidate, files), allowed=False)
     say(f"warning: {metric} {found.text} is what the log prints; it was not reproduced and has no control.")
     say(f"         The missing control is made by: {control}")
     network = app.settings.network
@@ -179,7 +183,7 @@ def _bare_run(app: App, run_log: Path, source: Source, project_id: int) -> BareR
         protocol=facts.protocol,
         control_root=wiring.control_root_of(facts.project),
         log=log,
-        files=read_candidate_files(source.candidate),
+        files=files,
     )
 
 

@@ -20,8 +20,10 @@ from armlx_chain.storage.files import write_file
 from armlx_chain.storage.interface import UnverifiedBytes
 from armlx_chain.types import Root
 
-__all__ = ["Mark", "UnverifiedRegister", "sidecar_of"]
+__all__ = ["RUN_MARKS", "Mark", "UnverifiedRegister", "sidecar_of"]
 
+RUN_MARKS = "unverified.json"
+"""In a run folder: the marks of what was run."""
 FORMAT = "armlx-unverified/1"
 _MAX_MARK_BYTES = 16 << 10
 
