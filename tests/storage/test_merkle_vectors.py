@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from storage_vectors import generate, load, tree_of
+from storage_vectors import generate, lane_engine, load, tree_of
 
 from armlx_chain.errors import ContentMismatch, StorageError
 from armlx_chain.storage.zerog import shape
+from armlx_chain.storage.zerog.engine import PLAIN, Engine
+from armlx_chain.storage.zerog.filehash import TreeHasher, root_of_file, tree_of_file
 from armlx_chain.storage.zerog.merkle import (
     ZERO_HASHES,
     FileTree,
@@ -23,8 +27,6 @@ from armlx_chain.types import Root
 pytestmark = pytest.mark.unit
 
 ROOTS = [v for v in load("0g_roots")["vectors"] if v["size"]]
-SMALL = [v for v in ROOTS if v["size"] <= 20 << 20]
-LARGE = [v for v in ROOTS if v["size"] > 20 << 20]
 
 
 def name_of(vector: dict[str, Any]) -> str:
@@ -41,8 +43,35 @@ def segments_of(vector: dict[str, Any]) -> Any:
         yield data[at : at + shape.SEGMENT_BYTES]
 
 
-def check_root(vector: dict[str, Any]) -> None:
-    size = vector["size"]
+class Pieces:
+    """A stream of a vector's bytes that hands out as much as it likes."""
+
+    def __init__(self, vector: dict[str, Any]) -> None:
+        self._segments = segments_of(vector)
+        self._rest = memoryview(b"")
+        self._random = random.Random(vector["name"])
+        self.digest = hashlib.sha256()
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._segments, b""))
+        view = memoryview(buffer)
+        count = min(len(view), len(self._rest), self._random.choice([1, 255, 256, 257, 70_000, 1 << 18]))
+        view[:count] = self._rest[:count]
+        self.digest.update(self._rest[:count])
+        self._rest = self._rest[count:]
+        return count
+
+    def pieces(self) -> Iterator[bytes]:
+        """Pieces of other lengths, empty ones among them."""
+        block = bytearray(1 << 20)
+        while count := self.readinto(memoryview(block)[: self._random.choice([1, 999, 300_000, 1 << 20])]):
+            yield bytes(block[:count])
+            if self._random.random() < 0.1:
+                yield b""
+
+
+def by_segments(vector: dict[str, Any], engine: Engine) -> tuple[FileTree, str]:
     digest = hashlib.sha256()
 
     def counted() -> Any:
@@ -50,29 +79,65 @@ def check_root(vector: dict[str, Any]) -> None:
             digest.update(segment)
             yield segment
 
-    tree = FileTree.of_segments(counted(), size)
-    assert digest.hexdigest() == vector["sha256"].removeprefix("0x"), "the generator, not the tree, is wrong"
+    return FileTree.of_segments(counted(), vector["size"], engine), digest.hexdigest()
+
+
+def by_plain_hashes(vector: dict[str, Any]) -> tuple[FileTree, str]:
+    return by_segments(vector, PLAIN)
+
+
+def by_the_kernel(vector: dict[str, Any]) -> tuple[FileTree, str]:
+    return by_segments(vector, lane_engine())
+
+
+def by_pieces(vector: dict[str, Any]) -> tuple[FileTree, str]:
+    source, hasher = Pieces(vector), TreeHasher(lane_engine())
+    for piece in source.pieces():
+        hasher.update(piece)
+    assert hasher.size == vector["size"]
+    return hasher.finish(), source.digest.hexdigest()
+
+
+def by_stream(vector: dict[str, Any]) -> tuple[FileTree, str]:
+    source = Pieces(vector)
+    return tree_of_file(source, threads=2, engine=lane_engine()), source.digest.hexdigest()
+
+
+WAYS = (by_plain_hashes, by_the_kernel, by_pieces, by_stream)
+SUBMITTED = {(v["gen"], v["size"]): v["nodes"] for v in load("0g_submission")["vectors"]}
+
+
+@pytest.mark.parametrize("vector", ROOTS, ids=name_of)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.replace("_", " "))
+def test_tree_equals_the_recorded_one(vector: dict[str, Any], way: Any) -> None:
+    size = vector["size"]
+    tree, digest = way(vector)
+    assert digest == vector["sha256"].removeprefix("0x"), "the generator, not the tree, is wrong"
     assert tree.root.hex == vector["root"]
+    assert tree.size == size
     assert shape.chunk_count(size) == vector["chunks"]
     assert shape.padded_chunks(size) == vector["padded_chunks"]
     assert shape.segment_count(size) == vector["segments"]
     assert shape.padded_segments(size) == vector["segments_padded"] == len(tree.segment_roots)
-    assert [node.height for node in tree.submission_nodes] == vector["node_heights"]
-    assert fold_nodes([node.root for node in tree.submission_nodes]) == tree.root.digest
+    nodes = tree.submission_nodes
+    assert [node.height for node in nodes] == vector["node_heights"]
+    assert fold_nodes([node.root for node in nodes]) == tree.root.digest
+    if recorded := SUBMITTED.get((vector["gen"], size)):
+        assert [("0x" + node.root.hex(), node.height) for node in nodes] == [
+            (node["root"], node["height"]) for node in recorded
+        ]
 
 
-@pytest.mark.parametrize("vector", SMALL, ids=name_of)
-def test_root_equals_the_recorded_one(vector: dict[str, Any]) -> None:
-    check_root(vector)
+@pytest.mark.parametrize("vector", ROOTS, ids=name_of)
+def test_root_alone_needs_no_tree(vector: dict[str, Any]) -> None:
+    root, size = root_of_file(Pieces(vector), engine=lane_engine())
+    assert (root.hex, size) == (vector["root"], vector["size"])
 
 
-@pytest.mark.parametrize("vector", LARGE, ids=name_of)
-def test_root_of_a_large_file_equals_the_recorded_one(vector: dict[str, Any]) -> None:
-    check_root(vector)
-
-
-def test_the_vector_file_still_has_all_its_roots() -> None:
+def test_the_vector_files_still_have_all_their_roots_and_submissions() -> None:
     assert len(ROOTS) == 123
+    assert len(load("0g_submission")["vectors"]) == len(SUBMITTED) == 121
+    assert set(SUBMITTED) <= {(v["gen"], v["size"]) for v in ROOTS}
 
 
 @pytest.mark.parametrize("vector", load("0g_roots")["live"], ids=name_of)
@@ -124,28 +189,24 @@ def segment_data(vector: dict[str, Any]) -> bytes:
     return data
 
 
+@pytest.fixture(params=["plain hashes", "the kernel"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return PLAIN if request.param == "plain hashes" else lane_engine()
+
+
 @pytest.mark.parametrize("vector", load("0g_proofs")["vectors"], ids=name_of)
-def test_recorded_proof_is_accepted_and_equals_ours(vector: dict[str, Any]) -> None:
+def test_recorded_proof_is_accepted_and_equals_ours(vector: dict[str, Any], engine: Engine) -> None:
     data = segment_data(vector)
     assert len(data) == vector["segment_data_len"]
     root, size, index = Root.parse(vector["root"]), vector["file_size"], vector["segment_index"]
-    verify_segment(root, size, index, data, proof_of(vector))
+    verify_segment(root, size, index, data, proof_of(vector), engine)
     assert shape.segment_leaves(size, index) == vector["segment_leaves"]
     tree = tree_of(vector["file_gen"], size)
     assert tree.proof(index) == proof_of(vector)
 
 
 @pytest.mark.parametrize("vector", load("0g_proofs")["negative"], ids=name_of)
-def test_recorded_forgery_is_rejected(vector: dict[str, Any]) -> None:
-    root = Root.parse(vector["root"])
+def test_recorded_forgery_is_rejected(vector: dict[str, Any], engine: Engine) -> None:
+    root, size, index = Root.parse(vector["root"]), vector["file_size"], vector["segment_index"]
     with pytest.raises(ContentMismatch):
-        verify_segment(
-            root, vector["file_size"], vector["segment_index"], segment_data(vector), proof_of(vector)
-        )
-
-
-@pytest.mark.parametrize("vector", load("0g_submission")["vectors"], ids=name_of)
-def test_submission_nodes_equal_the_recorded_ones(vector: dict[str, Any]) -> None:
-    tree = tree_of(vector["gen"], vector["size"])
-    recorded = [(node["root"], node["height"]) for node in vector["nodes"]]
-    assert [("0x" + node.root.hex(), node.height) for node in tree.submission_nodes] == recorded
+        verify_segment(root, size, index, segment_data(vector), proof_of(vector), engine)

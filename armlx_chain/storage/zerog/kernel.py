@@ -16,7 +16,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,7 +27,16 @@ from armlx_chain.storage.zerog.lanes import MOST_CHUNKS, kernel_text
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["LaneKernel", "Target", "build", "loaded_kernel", "shared_kernel", "suitable_width", "trusted"]
+__all__ = [
+    "LaneKernel",
+    "Target",
+    "build",
+    "loaded_kernel",
+    "make_kernel",
+    "shared_kernel",
+    "suitable_width",
+    "trusted",
+]
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +166,13 @@ def suitable_width(target: Target, machine: str, byte_order: str) -> int | None:
     return 2 if kind in ("aarch64", "arm64") else None
 
 
-def build(width: int, target: Target) -> LaneKernel:
+def build(width: int, target: Target, text: Callable[[int], str] = kernel_text) -> LaneKernel:
     """Compile a kernel of ``width`` lanes. Not yet compared with anything: see :func:`trusted`.
+
+    Args:
+        width: Hashes side by side.
+        target: The CPU it is to run on: one that lacks a feature named there ends the process.
+        text: The kernel as LLVM IR.
 
     Raises:
         ValueError: for a width that there is no kernel of.
@@ -168,7 +182,7 @@ def build(width: int, target: Target) -> LaneKernel:
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    module = binding.parse_assembly(kernel_text(width))
+    module = binding.parse_assembly(text(width))
     module.verify()
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=target.cpu, features=target.feature_list(), opt=2, jit=True
@@ -212,9 +226,11 @@ def trusted(kernel: LaneKernel) -> bool:
     return kernel.parents(level) == _plain_level(level)
 
 
-def _make() -> LaneKernel | None:
+def make_kernel(
+    environment: Mapping[str, str], text: Callable[[int], str] = kernel_text
+) -> LaneKernel | None:
     """A kernel for this machine that passed the comparison, or ``None`` with the reason in the log."""
-    if os.environ.get(_SWITCH, "") not in ("", "0"):
+    if environment.get(_SWITCH, "") not in ("", "0"):
         log.info("no compiled hashing: %s is set", _SWITCH)
         return None
     try:
@@ -223,7 +239,7 @@ def _make() -> LaneKernel | None:
         if width is None:
             log.info("no compiled hashing for this CPU (%s, %s)", platform.machine(), sys.byteorder)
             return None
-        kernel = build(width, target)
+        kernel = build(width, target, text)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         log.warning("no compiled hashing, the plain one is used: %s", error)
         return None
@@ -246,7 +262,7 @@ class _Shared:
         if not self._made:
             with self._lock:
                 if not self._made:
-                    self.kernel = _make()
+                    self.kernel = make_kernel(os.environ)
                     self._made = True
         return self.kernel
 

@@ -339,7 +339,9 @@ def _fold(proof: SegmentProof) -> bytes:
     return running
 
 
-def verify_segment(root: Root, size: int, index: int, data: Buffer, proof: SegmentProof) -> None:
+def verify_segment(
+    root: Root, size: int, index: int, data: Buffer, proof: SegmentProof, engine: Engine | None = None
+) -> None:
     """Prove that ``data`` is segment ``index`` of the file ``root`` of ``size`` bytes.
 
     The steps are those of the storage protocol's strict verification: 1 index, 2 length, 3 and 4 leaf,
@@ -366,7 +368,7 @@ def verify_segment(root: Root, size: int, index: int, data: Buffer, proof: Segme
         raise _refuse(index, "its proof has the wrong number of hashes")
     if proof.lemma[-1] != root.digest:  # 6
         raise _refuse(index, "its proof ends in another root")
-    if proof.lemma[0] != segment_root(view, shape.segment_leaves(size, index)):  # 3, 4
+    if proof.lemma[0] != segment_root(view, shape.segment_leaves(size, index), engine):  # 3, 4
         raise _refuse(index, "its bytes do not hash to the proof's leaf")
     if path and _fold(proof) != root.digest:  # 7
         raise _refuse(index, "its proof does not lead to the root")
