@@ -29,6 +29,7 @@ from armlx_chain.storage.interface import FaultKind, Progress, VerifiedBytes, Ve
 from armlx_chain.storage.zerog import shape
 from armlx_chain.storage.zerog.discover import by_size, node_urls, views_of
 from armlx_chain.storage.zerog.endpoints import Endpoint, GatewayApi, is_inner
+from armlx_chain.storage.zerog.fragments import Fragments, VerifiedFragments
 from armlx_chain.storage.zerog.hunt import Absence, Hunt
 from armlx_chain.storage.zerog.partfile import PartFile
 from armlx_chain.storage.zerog.sink import Body, MemorySink, Sink, Tally
@@ -101,6 +102,30 @@ class ZeroGStorage:
             source = self._search(hunt, part)
             part.finish()
         return VerifiedFile(root, destination, part.end, source, tuple(hunt.faults))
+
+    def download_fragments(
+        self,
+        roots: Sequence[Root],
+        destination: Path,
+        *,
+        max_bytes: int,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> VerifiedFragments:
+        """A file that was cut into fragments (files beyond 4 GiB are), from the roots of all in order.
+
+        Every fragment but the last has the same power of two of bytes; the order is the caller's to know.
+        Resumed like :meth:`download`, fragment by fragment.
+
+        Args:
+            max_bytes: Of all fragments together.
+            expected_size: The same.
+
+        Raises:
+            ContentMismatch: also if the lengths are not those of fragments.
+            MachineError, StorageError: as for :meth:`download`.
+        """
+        return Fragments(self._hunt, self._search, destination, max_bytes, expected_size, progress).get(roots)
 
     def _hunt(
         self,

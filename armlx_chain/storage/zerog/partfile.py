@@ -190,7 +190,6 @@ class PartFile:
         """Take ``size`` proven bytes of another file as the content."""
         self._held = Held(size)
         self.end = self._base + size
-        os.ftruncate(self._data, self._base)
         for at in range(0, size, _READ_BLOCK):
             _write_all(self._data, os.pread(descriptor, _READ_BLOCK, at), self._base + at)
         self._tally.all(size)
@@ -200,19 +199,23 @@ class PartFile:
         for at in range(end, self.end, _READ_BLOCK):
             if any(os.pread(self._data, min(_READ_BLOCK, self.end - at), at)):
                 return False
-        os.ftruncate(self._data, max(end, self.end))  # what is added are zeros
+        for at in range(self.end, end, _READ_BLOCK):
+            _write_all(self._data, bytes(min(_READ_BLOCK, end - at)), at)
         self.end = end
         return True
 
-    def finish(self) -> None:
+    def finish(self, end: int | None = None) -> None:
         """Give the content its name. The caller has proven it as a whole.
+
+        Args:
+            end: Its length, where further fragments were put after this one.
 
         Raises:
             MachineError: it cannot be renamed; nothing is lost.
         """
         content, state = part_paths(self._destination)
         try:
-            os.ftruncate(self._data, self.end)
+            os.ftruncate(self._data, self.end if end is None else end)
             os.fsync(self._data)
             content.replace(self._destination)
             _sync_folder(self._destination.parent)
