@@ -179,6 +179,11 @@ class Frontier:
     def __init__(self) -> None:
         self._nodes: list[SubmissionNode] = []
 
+    @property
+    def nodes(self) -> tuple[SubmissionNode, ...]:
+        """The subtrees so far, largest first: at most one of each height."""
+        return tuple(self._nodes)
+
     def add(self, root: bytes, height: int) -> None:
         """The next perfect subtree. All but the last few of a file are segments.
 
