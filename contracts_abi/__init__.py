@@ -4,7 +4,8 @@
   nowhere else; ``contracts_abi/build --check`` proves it.
 - ``VerifierRegistry``, ``ProposalLedger``, ``ProjectRegistry`` and ``ProjectToken`` have the interface and
   the behaviour of the contracts on Galileo. ``Flow`` and ``Market`` are small stand-ins for local networks
-  with the interface of 0G Storage's.
+  with the interface of 0G Storage's; ``Multicall3`` carries many reads in one call, as the one that public
+  networks have.
 - Nothing here opens a socket or imports a chain library.
 
 >>> from contracts_abi import abi, bytecode, deployment
@@ -38,7 +39,9 @@ __all__ = [
     "signature",
 ]
 
-_NAMES = ("Flow", "Market", "ProjectRegistry", "ProjectToken", "ProposalLedger", "VerifierRegistry")
+_NAMES = (
+    "Flow", "Market", "Multicall3", "ProjectRegistry", "ProjectToken", "ProposalLedger", "VerifierRegistry",
+)  # fmt: skip
 _BUILTIN_ERRORS = (
     {"type": "error", "name": "Error", "inputs": [{"name": "message", "type": "string"}]},
     {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 from armlx_chain.chain.contracts import Project, ProjectRegistry, Proposal, ProposalLedger, Status
+from armlx_chain.chain.rpc import Rpc
+from armlx_chain.errors import RpcUnavailable
 from armlx_chain.types import Address, ProjectId, ProposalId, ScaledScore
 
 LEASE_MARGIN_SECONDS = 600
@@ -84,19 +86,37 @@ def review_facts(proposal_id: ProposalId, account: Address, expected: Standing) 
     return {"proposal": int(proposal_id), "account": account, "standing": expected.value}
 
 
-def facts_hold(registry: ProjectRegistry, ledger: ProposalLedger, facts: dict[str, Any]) -> bool:
+def facts_hold(
+    registry: ProjectRegistry, ledger: ProposalLedger, facts: dict[str, Any], *, confirmations: int = 0
+) -> bool:
     """Whether everything that was recorded for a transaction still stands.
 
+    Asked of the newest block and of the one with ``confirmations`` on top of it, each with two witnesses
+    where two endpoints are configured: a nonce is cancelled only for what is settled on the chain.
+
     Raises:
-        ChainError: the chain cannot be read.
+        RpcUnavailable: the two blocks tell different stories (a reorganisation may decide), or the chain
+            cannot be read. Ask again later.
     """
+    rpc = ledger.rpc
+    newest = _hold_on(rpc.at_depth(0), registry, ledger, facts)
+    if confirmations == 0 or _hold_on(rpc.at_depth(confirmations), registry, ledger, facts) == newest:
+        return newest
+    raise RpcUnavailable(
+        f"What a transaction is based on changed in the last {confirmations} blocks and is not settled yet.",
+        meaning="Nothing was sent.",
+        next_step="Wait a moment and run this again.",
+    )
+
+
+def _hold_on(view: Rpc, registry: ProjectRegistry, ledger: ProposalLedger, facts: dict[str, Any]) -> bool:
     if "project" in facts:
-        project = registry.find_project(int(facts["project"]))
+        project = registry.on(view).find_project(int(facts["project"]))
         if project is None or Basis.of(project).facts().items() - facts.items():
             return False
     if "proposal" in facts:
-        proposal = ledger.find_proposal(int(facts["proposal"]))
-        now = ledger.rpc.block("latest").timestamp
+        proposal = ledger.on(view).find_proposal(int(facts["proposal"]))
+        now = view.block("latest").timestamp
         if proposal is None or standing(proposal, Address(facts["account"]), now) != facts["standing"]:
             return False
     return True

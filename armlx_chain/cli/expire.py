@@ -172,7 +172,7 @@ def claim_reward(
       armlx-chain claim-reward --project 0 --account me --dry-run
     """
     from armlx_chain.claims import settling
-    from armlx_chain.cli import claiming, wiring
+    from armlx_chain.cli import wiring
     from armlx_chain.types import ProjectId
 
     wiring.check_wiring(app)
@@ -180,8 +180,11 @@ def claim_reward(
     sender = app.sender(signer)
     if not dry_run:
         sender.resume()
-    wanted = claiming.project_ids(app) if project_id is None else (project_id,)
-    credits = {number: ledger.claimable(number, signer.address) for number in wanted}
+    credits = (
+        {int(held.project_id): held.credit for held in wiring.holdings_of(app, signer.address)}
+        if project_id is None
+        else {project_id: ledger.claimable(project_id, signer.address)}
+    )
     credits = {number: credit for number, credit in credits.items() if credit}
     if not credits:
         emit({"claimed": []}, ["There is nothing to collect."], as_json=app.as_json)

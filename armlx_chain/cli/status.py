@@ -12,6 +12,7 @@ from armlx_chain.errors import UsageError
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
+    from armlx_chain.chain.portfolio import Holding
     from armlx_chain.types import Address
 
 SHOWN_PROPOSALS = 12
@@ -56,13 +57,15 @@ def status(
 
 def _account(app: App, account: Address) -> None:
     from armlx_chain.cli import wiring
-    from armlx_chain.cli.claiming import latest_time, project_ids
 
-    ledger = wiring.ledger_of(app)
-    holdings = [found for number in project_ids(app) if (found := _holding(app, number, account))]
-    mine = [p for number in range(ledger.proposal_count()) if (p := ledger.find_proposal(number)) is not None]
-    mine = [proposal for proposal in mine if proposal.miner == account]
-    window, now = ledger.expiry_window_seconds(), latest_time(app)
+    frontier = app.frontier.read()
+    holdings = [
+        _holding(app, held, frontier.projects[held.project_id].token)
+        for held in wiring.holdings_of(app, account)
+        if not held.is_empty
+    ]
+    mine = [proposal for _, proposal in sorted(frontier.proposals.items()) if proposal.miner == account]
+    window, now = app.constants.expiry_window, frontier.block.timestamp
     pending = _pending(app, account)
     unfinished = _unfinished(app, account)
     data = {
@@ -99,22 +102,15 @@ def _unfinished(app: App, account: Address) -> list[str]:
     return found
 
 
-def _holding(app: App, project_id: int, account: Address) -> dict[str, Any] | None:
-    """What an account has in a project, or ``None`` where it has nothing."""
-    from armlx_chain.cli.wiring import ledger_of, open_project
+def _holding(app: App, held: Holding, token: Address) -> dict[str, Any]:
+    from armlx_chain.chain.contracts import ProjectToken
 
-    _, token = open_project(app, project_id)
-    tokens = token.balance_of(account)
-    credit = ledger_of(app).claimable(project_id, account)
-    allowance = token.allowance(account, app.settings.network.proposal_ledger)
-    if not (tokens or credit or allowance):
-        return None
     return {
-        "project": project_id,
-        "symbol": token.symbol(),
-        "tokens": int(tokens),
-        "credit": int(credit),
-        "allowance": int(allowance),
+        "project": int(held.project_id),
+        "symbol": ProjectToken(app.rpc, token).symbol(),
+        "tokens": int(held.tokens),
+        "credit": int(held.credit),
+        "allowance": int(held.allowance),
     }
 
 

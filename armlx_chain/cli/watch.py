@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +12,10 @@ import click
 from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options
 from armlx_chain.cli.output import say
 from armlx_chain.errors import EXIT_INTERRUPTED, RpcUnavailable, UsageError
+from armlx_chain.types import ProposalId
 
 if TYPE_CHECKING:
-    from armlx_chain.chain.contracts import Proposal, ProposalLedger
+    from armlx_chain.chain.contracts import Proposal
     from armlx_chain.claims.watching import Change, View
     from armlx_chain.types import Address
 
@@ -108,40 +109,31 @@ class _Look:
     """One look at what is watched. A proposal is read until it is settled, new ones when they appear."""
 
     def __init__(self, app: App, ids: frozenset[int], project_id: int | None, miner: Address | None) -> None:
-        from armlx_chain.cli.wiring import ledger_of, registry_of
-
         self._app = app
         self._ids = ids
         self._project = project_id
         self._miner = miner
-        self._ledger: ProposalLedger = ledger_of(app)
-        self._registry = registry_of(app)
-        self._window = self._ledger.expiry_window_seconds()
+        self._window = app.constants.expiry_window
         self._seen: dict[int, Proposal] = {}
         self._next = 0
 
     def __call__(self) -> View:
         from armlx_chain.claims.watching import View
-        from armlx_chain.cli.claiming import latest_time
 
-        now, first = latest_time(self._app), self._next == 0
-        count = self._ledger.proposal_count()
+        frontier, first = self._app.frontier.read(), self._next == 0
+        count = len(frontier.proposals)
         again = [number for number, proposal in self._seen.items() if proposal.is_open]
-        for proposal in self._read([*again, *range(self._next, count)]):
+        wanted = [ProposalId(number) for number in [*again, *range(self._next, count)]]
+        for proposal in (frontier.proposals[number] for number in wanted if number in frontier.proposals):
             if self._is_watched(proposal) and (proposal.is_open or not first or proposal.id in self._ids):
                 self._seen[int(proposal.id)] = proposal
         self._next = count
         watched = {proposal.id: proposal for proposal in self._seen.values()}
         projects = {proposal.project_id for proposal in watched.values()}
-        best = {}
-        for project in projects:
-            found = self._registry.find_project(project)
-            if found is not None:
-                best[project] = found.best_score
-        return View(now, self._window, watched, best)
-
-    def _read(self, ids: Sequence[int]) -> list[Proposal]:
-        return [found for number in ids if (found := self._ledger.find_proposal(number)) is not None]
+        best = {
+            number: frontier.projects[number].best_score for number in projects if number in frontier.projects
+        }
+        return View(frontier.block.timestamp, self._window, watched, best)
 
     def _is_watched(self, proposal: Proposal) -> bool:
         if self._ids:

@@ -154,21 +154,45 @@ class TinyNode:
 
 
 class Proxy:
-    """Passes requests on to a real node, except where a fault answers."""
+    """Passes requests on to a real node, except where a fault answers, or a lie replaces a result.
+
+    Attributes:
+        lie: Given a request and the node's true result, what is answered instead.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.fault: Fault | None = None
+        self.lie: Callable[[Any, Any], Any] | None = None
         self.requests = 0
 
     def respond(self, body: bytes) -> Reply:
         self.requests += 1
-        bent = self.fault(json.loads(body)) if self.fault is not None else None
+        asked = json.loads(body)
+        bent = self.fault(asked) if self.fault is not None else None
         if bent is not None:
             return bent
         request = urllib.request.Request(self.target, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=120) as answer:
-            return int(answer.status), answer.read(), {}
+            status, reply = int(answer.status), answer.read()
+        return (status, reply, {}) if self.lie is None else json_reply(self._bent(asked, json.loads(reply)))
+
+    def _bent(self, asked: Any, answered: Any) -> Any:
+        if isinstance(asked, list):
+            return [self._bent(one, other) for one, other in zip(asked, answered, strict=True)]
+        if self.lie is None or "result" not in answered:
+            return answered
+        return answered | {"result": self.lie(asked, answered["result"])}
+
+
+def lying_about(selector: bytes, value: bytes) -> Callable[[Any, Any], Any]:
+    """A lie about one function of contracts."""
+
+    def lie(asked: Any, true: Any) -> Any:
+        asks = asked["method"] == "eth_call" and asked["params"][0]["data"].startswith("0x" + selector.hex())
+        return "0x" + value.hex() if asks else true
+
+    return lie
 
 
 class Stepped:

@@ -113,6 +113,7 @@ def build_validator(
         noise=_noise_source(app, calibrate),
         say=say,
         progress=show_progress,
+        multicall=network.multicall3,
     )
 
 

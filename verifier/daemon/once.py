@@ -35,6 +35,7 @@ from armlx_chain.chain.contracts import (
     ProposalLedger,
     VerifierRegistry,
 )
+from armlx_chain.chain.frontier import FrontierReader
 from armlx_chain.claims.preflight import orientation_of
 from armlx_chain.errors import (
     ArmlxError,
@@ -47,7 +48,7 @@ from armlx_chain.errors import (
 )
 from armlx_chain.formats.typed import Domain
 from armlx_chain.storage.interface import Storage
-from armlx_chain.types import ProjectId, ProposalId
+from armlx_chain.types import Address, ProjectId, ProposalId
 from verifier.daemon.attest import draft_attestation
 from verifier.daemon.dossier import Dossier, EvidenceRefused, read_dossier
 from verifier.daemon.finish import Finisher
@@ -96,6 +97,7 @@ class Validator:
         folder_of: The report folder of a proposal.
         prepare: Makes a project ready on this machine; called anew once its best has moved.
         noise: The calibration of a prepared project.
+        multicall: A Multicall3, where one is known.
     """
 
     def __init__(
@@ -112,9 +114,17 @@ class Validator:
         noise: Callable[[Prepared], Noise],
         say: Callable[[str], None],
         progress: ProgressCallback,
+        multicall: Address | None = None,
     ) -> None:
         self._contracts = contracts
         self._rpc = contracts.ledger.rpc
+        self._frontier = FrontierReader(
+            self._rpc,
+            ledger=contracts.ledger.address,
+            registry=contracts.registry.address,
+            multicall=multicall,
+            depth=timing.confirmations,
+        )
         self._storage = storage
         self._settler = settler
         self._finisher = finisher
@@ -142,8 +152,11 @@ class Validator:
         ledger = self._contracts.ledger
         results: list[Result] = []
         blocked: set[ProjectId] = set()
-        for number in range(ledger.proposal_count()):
-            proposal = ledger.find_proposal(number)
+        due = [
+            number for number, known in sorted(self._frontier.read().proposals.items()) if self._ours(known)
+        ]
+        for number in due:
+            proposal = ledger.find_proposal(number)  # the pass may have taken hours since
             if proposal is None or not self._ours(proposal):
                 continue
             if proposal.project_id in blocked:

@@ -2,7 +2,8 @@
 
 keccak256 of the ABI encoding of (domain, chain id, ledger, proposal id, rule id, hash of block B), with B the
 block of the ``ProposalSubmitted`` event plus a fixed delay, read once it has the configured confirmations
-(trusted evaluation, section 2). There is no fall-back to a local seed.
+(trusted evaluation, section 2). Where two endpoints are configured, both must show the same event and the
+same hash. There is no fall-back to a local seed.
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ def read_seed(
     """The seed of a proposal, or ``None`` while its block is not mined and confirmed.
 
     Raises:
+        EndpointsDisagree: two endpoints show different events or hashes.
         ChainError: the chain cannot be read.
     """
-    submitted_in = ledger.submission_block(proposal_id)
+    settled = ledger.rpc.at_depth(confirmations)
+    submitted_in = ledger.on(settled).submission_block(proposal_id)
     if submitted_in is None:
         return None
     number = submitted_in + delay_blocks
-    if ledger.rpc.block("latest").number < number + confirmations:
+    if settled.block().number < number:
         return None
-    block = ledger.rpc.find_block(number)
+    block = settled.witnessed_block(number)
     if block is None:
         return None
     value = evaluation_seed(
