@@ -228,7 +228,7 @@ class TxSender:
         return len(oldest)
 
     def _revive(self, key: str) -> None:
-        """Set right what the journal has over: a block that was reorganised away, an attempt given up in error.
+        """Set right what ended otherwise: a block that was reorganised away, an attempt given up in error.
 
         Such an attempt is on its way again, with the identical bytes.
         """

@@ -4,7 +4,7 @@ Started once with everything imported; every job is a fork, so that a kill costs
 as JSON lines on stdin, answers go to stdout.
 
 A job: ``{"arguments": [...], "validator": bool, "simulate": bool, "stop": null | {...}, "devnet": path,
-"out": path}``.
+"out": path, "kill_after": null | seconds}``. ``kill_after`` ends it with SIGKILL wherever it is then.
 A stop: ``{"event": "signed" | "broadcast" | "mined", "number": n}``, counted over the process, or
 ``{"call": "package.module:Class.function", "when": "before" | "after", "number": n}``. It ends the process
 with SIGKILL, or with ``"pause": true`` suspends it until the job ``{"continue": pid}``.
@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -103,8 +104,26 @@ def _start(job: dict[str, Any]) -> int:
     return pid
 
 
-def _wait(pid: int) -> dict[str, Any]:
-    _, status = os.waitpid(pid, os.WUNTRACED)
+def _wait(pid: int, kill_after: float | None = None) -> dict[str, Any]:
+    started = time.monotonic()
+    status = None if kill_after is None else _outlived(pid, started + kill_after)
+    if status is None:
+        _, status = os.waitpid(pid, os.WUNTRACED)
+    return {**_end_of(pid, status), "seconds": time.monotonic() - started}
+
+
+def _outlived(pid: int, until: float) -> int | None:
+    """Kill a child at a moment; its status where it had ended by then."""
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        if ended:
+            return status
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)  # not waited for yet, so the id is still its own
+    return None
+
+
+def _end_of(pid: int, status: int) -> dict[str, Any]:
     if os.WIFSTOPPED(status):
         return {"pid": pid, "paused": True}
     if os.WIFSIGNALED(status):
@@ -123,7 +142,9 @@ def main() -> None:
             os.kill(asked["continue"], signal.SIGCONT)
             ended = [_wait(asked["continue"])]
         else:
-            ended = [_wait(pid) for pid in [_start(job) for job in asked["jobs"]]]
+            jobs = asked["jobs"]
+            started = [_start(job) for job in jobs]
+            ended = [_wait(pid, job["kill_after"]) for pid, job in zip(started, jobs, strict=True)]
         answer.write(json.dumps(ended) + "\n")
         answer.flush()
 

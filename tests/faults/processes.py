@@ -25,6 +25,7 @@ class Ended:
     signal: int | None
     paused: bool
     text: str
+    seconds: float = 0.0
 
     @property
     def was_killed(self) -> bool:
@@ -39,6 +40,7 @@ class Job:
     validator: bool = False
     simulate: bool = False
     stop: dict[str, Any] | None = None
+    kill_after: float | None = None
 
 
 class Launcher:
@@ -87,6 +89,7 @@ class Launcher:
                     answer.get("signal"),
                     answer.get("paused", False),
                     text.read_text(errors="replace") if text.exists() else "",
+                    answer.get("seconds", 0.0),
                 )
             )
         return ended

@@ -54,9 +54,11 @@ class Killed(BaseException):
 class World(Protocol):
     """Where a schedule is played."""
 
-    access: ChainAccess
     signer: TransactionSigner
     confirmations: int
+
+    def connect(self) -> ChainAccess:
+        """What a new process asks the chain through."""
 
     def clock(self) -> float: ...
 
@@ -131,7 +133,7 @@ class Schedule:
     def _sender(self) -> TxSender:
         world = self._world
         return TxSender(
-            rpc=world.access,
+            rpc=world.connect(),
             signer=world.signer,
             journal=self._journal,
             confirmations=world.confirmations,

@@ -119,6 +119,9 @@ class SimWorld:
         self._may_intrude = self._rng.random() < 0.1
         self.chain.pass_time(20.0)
 
+    def connect(self) -> FaultyAccess:
+        return self.access
+
     def clock(self) -> float:
         return self.chain.now
 
