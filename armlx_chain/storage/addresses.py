@@ -125,8 +125,11 @@ class AddressRules:
             target = urljoin(url, location)
         except ValueError:
             raise AddressRefused("it redirects to something that is no URL") from None
-        old, new = _split(url), _split(target)
         shown = target if len(target) <= 200 else target[:199] + "…"
+        try:
+            old, new = _split(url), _split(target)
+        except AddressRefused as error:
+            raise AddressRefused(f"it redirects to {shown!r}: {error}") from None
         if new.scheme != "https" and not self._http_allowed(old, new):
             raise AddressRefused(f"it redirects to {shown}, which is neither https nor the same place")
         host = new.hostname or ""

@@ -155,6 +155,12 @@ class _WatchedHttp(urllib3.connection.HTTPConnection):
     def _connected(self, guard: _Guard) -> socket.socket:
         """A connection to an address that was judged, not to a name that may change its mind."""
         seconds = self.timeout if isinstance(self.timeout, int | float) else Timeouts().connect
+        try:
+            return self._first_answering(guard, seconds)
+        except TimeoutError as error:
+            raise urllib3.exceptions.ConnectTimeoutError(self, str(error)) from error
+
+    def _first_answering(self, guard: _Guard, seconds: float) -> socket.socket:
         failure: OSError = ConnectionError("no address")
         for address in guard.addresses(self._dns_host, self.port, seconds)[:_MAX_ADDRESSES]:
             try:
