@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from armlx_chain.errors import (
     ContentNotFound,
     ContentTooLarge,
     ContentUnproven,
-    ItemRejected,
     SchemeUnsupported,
     UsageError,
 )
@@ -27,7 +25,7 @@ from armlx_chain.irys_hosts import IRYS_DEVNET, IRYS_MAINNET, NO_IRYS, IrysHosts
 from armlx_chain.storage.interface import Evidence, ProofKind, UnverifiedBytes, VerifiedBytes
 from armlx_chain.storage.irys.client import IrysStorage
 from armlx_chain.storage.irys.items import assemble
-from armlx_chain.storage.irys.proofs import IrysProver, verify_item_file
+from armlx_chain.storage.irys.proofs import IrysProver
 from armlx_chain.types import Root
 
 pytestmark = pytest.mark.integration
@@ -284,17 +282,6 @@ def test_kept_bytes_are_proven_again_and_every_change_is_noticed() -> None:
             IrysProver().prove(asked, io.BytesIO(data), len(data), kept)
     with pytest.raises(ContentMismatch, match="only"):
         IrysProver().prove(root, io.BytesIO(item.data), len(item.data) + 1, evidence)
-
-
-def test_an_item_file_is_verified_and_a_payload_alone_is_not(tmp_path: Path) -> None:
-    item = vector()
-    facts = verify_item_file(assemble(item), item.id)
-    assert facts.item == item and facts.sha256 == hashlib.sha256(item.data).digest()
-    with pytest.raises(ItemRejected) as caught:
-        verify_item_file(item.data, item.id)
-    assert "whole item" in (caught.value.next_step or "")
-    with pytest.raises(ItemRejected, match="ID_MISMATCH"):
-        verify_item_file(assemble(item), bytes(32))
 
 
 def test_the_metadata_a_test_serves_is_the_recorded_one() -> None:

@@ -32,8 +32,7 @@ from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.irys.avro import Tag
 from armlx_chain.storage.irys.build import build_item, new_anchor
 from armlx_chain.storage.irys.ids import format_id
-from armlx_chain.storage.irys.items import assemble, parse_item
-from armlx_chain.storage.irys.proofs import verify_item_file
+from armlx_chain.storage.irys.items import assemble, parse_item, verify_item
 from armlx_chain.storage.irys.publish import FREE_BYTES, IrysPublisher, Settling, publish_to_irys
 from armlx_chain.storage.irys.receipts import KeyTrust
 from armlx_chain.types import Wei
@@ -124,7 +123,8 @@ def test_a_document_is_uploaded_and_comes_back_proven(bundler: SimIrys, tmp_path
     (sent,) = posts(bundler)
     assert bundler.requests[0][1] == "/tx/ethereum"
     assert upload.item_path.read_bytes() == sent
-    assert verify_item_file(sent, upload.root.digest).item.data == DATA
+    checked = verify_item(sent, upload.root.digest)
+    assert str(checked.verdict) == "accept" and checked.item is not None and checked.item.data == DATA
     record = json.loads((upload.item_path.parent / "record.json").read_text())
     assert record["state"] == "complete"
     assert record["id"] == {

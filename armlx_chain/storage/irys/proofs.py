@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, Final
 
-from armlx_chain.errors import ContentMismatch, ItemRejected
+from armlx_chain.errors import ContentMismatch
 from armlx_chain.storage.interface import MAX_EVIDENCE_BYTES, Evidence, ProofKind
 from armlx_chain.storage.irys.arweave import verify_l1
 from armlx_chain.storage.irys.datachain import verify_chain_tx
 from armlx_chain.storage.irys.foreign import Json, base64url_field, parse_object
 from armlx_chain.storage.irys.items import Item, assemble, verify_item
 from armlx_chain.storage.irys.rebuild import rebuild_item
-from armlx_chain.storage.irys.results import Caution, Reason, Verdict
+from armlx_chain.storage.irys.results import Reason, Verdict
 from armlx_chain.types import Root
 
-__all__ = ["Claim", "ClaimKind", "IrysProver", "Outcome", "prove_claim", "prove_raw", "verify_item_file"]
+__all__ = ["Claim", "ClaimKind", "IrysProver", "Outcome", "names_signature", "prove_claim", "prove_raw"]
 
 
 class ClaimKind(StrEnum):
@@ -147,43 +147,6 @@ def _same_transaction(root: Root, blob: bytes, data: bytes) -> Verdict:
     if not isinstance(fields, dict) or kind not in (ClaimKind.ARWEAVE, ClaimKind.DATACHAIN):
         return Verdict(Reason.NOT_VERIFIABLE, "the evidence is unreadable")
     return prove_claim(Claim(ClaimKind(kind), fields, "evidence"), data, root.digest).verdict
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFacts:
-    """What a proven item says.
-
-    Attributes:
-        sha256: Of the payload.
-        cautions: Warnings that a person should see.
-    """
-
-    item: Item
-    sha256: bytes
-    cautions: tuple[Caution, ...]
-
-
-def verify_item_file(raw: bytes, wanted: bytes) -> ItemFacts:
-    """Prove that a file holds the signed item of an id, and say what is in it.
-
-    Args:
-        raw: The whole item: signature, owner, tags and payload, as uploads are kept.
-        wanted: The id, 32 bytes.
-
-    Raises:
-        ItemRejected: it does not.
-    """
-    checked = verify_item(raw, wanted)
-    if checked.item is None or not checked.verdict.accepted:
-        error = ItemRejected(
-            str(checked.verdict.reason),
-            f"This file is not the signed item of the id: {checked.verdict.detail}"
-            f" ({checked.verdict.reason}).",
-        )
-        error.next_step = "A payload alone proves no Irys id: give the whole item as kept at its upload."
-        raise error
-    digest = hashlib.sha256(checked.item.data).digest()
-    return ItemFacts(checked.item, digest, checked.verdict.cautions)
 
 
 def names_signature(claim: Claim, wanted: bytes) -> bool:
