@@ -83,7 +83,9 @@ def price(
     if count is not None and budget is not None:
         raise UsageError("Give --count or --budget, not both.")
     token, market = open_market(app, project_id)
-    quote = quote_tokens(market, count or 1) if budget is None else quote_budget(market, budget)
+    quote = None
+    if _next_token(market) is not None:
+        quote = quote_tokens(market, count or 1) if budget is None else quote_budget(market, budget)
     data = market_data(market) | quote_data(market, quote)
     data["warning"] = warn_of_orientation(app, project_id)
     lines = table(market_rows(market) + quote_rows(market, quote))
@@ -130,8 +132,10 @@ def market_data(market: MarketState) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def quote_data(market: MarketState, quote: Quote) -> dict[str, Any]:
-    """A quote for ``--json``; with what selling as many would bring."""
+def quote_data(market: MarketState, quote: Quote | None) -> dict[str, Any]:
+    """A quote for ``--json``, with what selling as many would bring; of a token that nobody can buy, none."""
+    if quote is None:
+        return {"count": None, "buy_cost_wei": None}
     selling = min(quote.count, market.supply)
     proceeds = market.curve.proceeds(selling, market.supply)
     return {
@@ -159,8 +163,10 @@ def market_rows(market: MarketState) -> list[tuple[str, object]]:
     ]
 
 
-def quote_rows(market: MarketState, quote: Quote) -> list[tuple[str, object]]:
+def quote_rows(market: MarketState, quote: Quote | None) -> list[tuple[str, object]]:
     """A quote for a person."""
+    if quote is None:
+        return []
     data = quote_data(market, quote)
     short = "" if data["sell_covered"] else " — more than the reserve holds"
     impact = "" if quote.impact_ppm is None else f" ({percent(quote.impact_ppm)})"
@@ -191,12 +197,11 @@ def _events(app: App, token: ProjectToken, first: int, last: int) -> list[TokenE
 
 
 def _creation_block(app: App, project_id: int, last: int) -> int:
+    from armlx_chain.chain.logs import first_block_from
     from armlx_chain.cli.wiring import registry_of
-    from armlx_chain.market.history import first_block_since
 
     project = registry_of(app).find_project(project_id)
-    created = 0 if project is None else project.created_at
-    return first_block_since(lambda number: app.rpc.block(number).timestamp, created, last)
+    return 0 if project is None else first_block_from(app.rpc, project.created_at, last=last)
 
 
 def _movements(app: App, token: ProjectToken, project_id: int, blocks: int | None) -> Sequence[Movement]:

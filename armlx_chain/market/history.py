@@ -1,7 +1,6 @@
-"""What happened to a token, read from its events in bounded ranges of blocks.
+"""What happened to a token, read from its events.
 
-- Ranges are halved where an endpoint finds them too long, down to one block.
-- An event is taken only if it is what was asked for: this token, this range, a known shape, once.
+- An event is taken only if it has the shape that the token's events have; two in one place are refused.
 - Supplies are reckoned backwards from the supply at the last block, so that a history may begin anywhere.
 
 ::
@@ -12,22 +11,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eth_utils import keccak, to_checksum_address
 
 from armlx_chain.chain.contracts import ZERO_ADDRESS, ProjectToken
-from armlx_chain.chain.rpc import NodeRefused
-from armlx_chain.errors import ChainError, CurveOverflow
+from armlx_chain.chain.logs import LogEntry, LogQuery, LogReader
+from armlx_chain.errors import ChainError, CurveOverflow, RpcUnavailable
 from armlx_chain.market.curve import Curve
 from armlx_chain.types import Address, TxHash, Wei
 
-DEFAULT_SPAN = 10_000
-"""Blocks asked about at once, to begin with."""
 MAX_EVENTS = 1_000_000
-"""More events than this are not held in memory."""
+"""More events than this are not worked on."""
 
 _SHAPES = {
     "Bought": ("Bought(address,uint256,uint256)", 1, 2),
@@ -82,41 +78,28 @@ def read_events(
     *,
     first: int,
     last: int,
-    span: int = DEFAULT_SPAN,
     names: Iterable[str] = _SHAPES,
-    progress: Callable[[int], None] | None = None,
+    reader: LogReader | None = None,
 ) -> list[TokenEvent]:
-    """The token's events in the blocks ``first`` to ``last``, in order.
+    """The token's events in the blocks ``first`` to ``last``, in order, read in bounded ranges.
 
     Args:
         names: Which events.
-        progress: Called with the last block read, range by range.
+        reader: Remembers how wide a range the endpoints take.
 
     Raises:
-        ChainError: an endpoint refuses a single block, lies about an event, or cannot be reached.
+        RpcUnavailable: an endpoint lies about an event, or none can be reached.
+        NodeRefused: even a single block is refused.
     """
-    topics = ["0x" + topic.hex() for topic, name in _BY_TOPIC.items() if name in set(names)]
-    found: dict[tuple[int, int], TokenEvent] = {}
-    start = max(0, first)
-    while start <= last:
-        end = min(last, start + span - 1)
-        try:
-            logs = _logs(token, topics, start, end)
-        except NodeRefused:
-            if end == start:
-                raise
-            span = max(1, (end - start + 1) // 2)
-            continue
-        for raw in logs:
-            event = _event(token, raw, start, end)
-            if found.setdefault((event.block, event.log_index), event) != event:
-                raise _lie(token, "shows two events in one place")
-        if len(found) > MAX_EVENTS:
-            raise ChainError(f"{token.address} has more than {MAX_EVENTS} events; ask for fewer blocks.")
-        if progress is not None:
-            progress(end)
-        start = end + 1
-    return sorted(found.values())
+    wanted = set(names)
+    topics = tuple(topic for topic, name in _BY_TOPIC.items() if name in wanted)
+    query = LogQuery((token.address,), (topics,))
+    entries = (reader or LogReader()).read(token.rpc, [query], max(0, first), last)
+    if len(entries) > MAX_EVENTS:
+        raise ChainError(f"{token.address} has more than {MAX_EVENTS} events; ask for fewer blocks.")
+    if len({(entry.block_number, entry.index) for entry in entries}) < len(entries):
+        raise _lie("shows two events in one place")
+    return [_event(entry) for entry in entries]
 
 
 def movements(events: Sequence[TokenEvent], curve: Curve, supply_at_end: int) -> list[Movement]:
@@ -151,51 +134,26 @@ def movements(events: Sequence[TokenEvent], curve: Curve, supply_at_end: int) ->
     return list(reversed(found))
 
 
-def first_block_since(timestamp_of: Callable[[int], int], timestamp: int, last: int) -> int:
-    """The first block that is not older than a moment (binary search); ``last`` where all are older."""
-    low, high = 0, last
-    while low < high:
-        middle = (low + high) // 2
-        if timestamp_of(middle) >= timestamp:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _event(entry: LogEntry) -> TokenEvent:
+    """One log, taken only if it has the shape of the event that it says it is."""
+    name = _BY_TOPIC[entry.topics[0]]
+    _, accounts, words = _SHAPES[name]
+    fits = len(entry.topics) == accounts + 1 and len(entry.data) == 32 * words
+    if not fits or not all(len(topic) == 32 and not any(topic[:12]) for topic in entry.topics[1:]):
+        raise _lie(f"sent a {name} event of another shape")
+    return TokenEvent(
+        block=entry.block_number,
+        log_index=entry.index,
+        tx_hash=TxHash("0x" + entry.tx_hash.hex()),
+        name=name,
+        accounts=tuple(Address(to_checksum_address(topic[12:])) for topic in entry.topics[1:]),
+        amounts=tuple(int.from_bytes(entry.data[32 * n : 32 * n + 32], "big") for n in range(words)),
+    )
 
 
-def _logs(token: ProjectToken, topics: list[str], first: int, last: int) -> list[Mapping[str, Any]]:
-    wanted: Any = {"address": token.address, "fromBlock": first, "toBlock": last, "topics": [topics]}
-    rpc = token.rpc
-    return list(rpc.guarded("eth_getLogs", lambda: rpc.w3.eth.get_logs(wanted)))
-
-
-def _event(token: ProjectToken, raw: Mapping[str, Any], first: int, last: int) -> TokenEvent:
-    """One log, taken only if it is what was asked for."""
-    try:
-        topics = [bytes(topic) for topic in raw["topics"]]
-        data, block = bytes(raw["data"]), int(raw["blockNumber"])
-        name = _BY_TOPIC[topics[0]]
-        _, accounts, words = _SHAPES[name]
-        fits = len(topics) == accounts + 1 and len(data) == 32 * words and first <= block <= last
-        padded = all(len(topic) == 32 and not any(topic[:12]) for topic in topics[1:])
-        if not fits or not padded or raw["address"] != token.address or raw.get("removed"):
-            raise _lie(token, "answers with something else than was asked for")
-        return TokenEvent(
-            block=block,
-            log_index=int(raw["logIndex"]),
-            tx_hash=TxHash("0x" + bytes(raw["transactionHash"]).hex()),
-            name=name,
-            accounts=tuple(Address(to_checksum_address(topic[12:])) for topic in topics[1:]),
-            amounts=tuple(int.from_bytes(data[32 * n : 32 * n + 32], "big") for n in range(words)),
-        )
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise _lie(token, "answers with something that is no event") from None
-
-
-def _lie(token: ProjectToken, what: str) -> ChainError:
-    return ChainError(
-        f"The endpoint {what} when asked for the events of {token.address}.",
-        next_step="Try another endpoint with --rpc-url.",
+def _lie(what: str) -> RpcUnavailable:
+    return RpcUnavailable(
+        f"An endpoint {what} when asked for a token's events.", next_step="Try another with --rpc-url."
     )
 
 
