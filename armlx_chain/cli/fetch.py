@@ -103,8 +103,9 @@ def fetch(
 ) -> None:
     """Fetch the bytes of ROOT and prove that every one belongs to it.
 
-    ROOT is a 0G root (0x… or 0g:0x…), an Irys id (irys:<base58, base64url or 0x…>) or sha256:… of something
-    in the cache. Without --output or --raw the bytes are read as a protocol and shown.
+    ROOT is a 0G root (0x… or 0g:0x…), an Irys id (irys:<base58, base64url or 0x…>, or a gateway's link that
+    ends in it) or sha256:… of something in the cache. Without --output or --raw the bytes are read as a
+    protocol and shown.
 
     \b
     Examples:
@@ -134,6 +135,10 @@ def fetch(
 
 def _readings(text: str) -> tuple[Root, ...]:
     """What ROOT may mean: one root, or two for an Irys id in two forms at once; a bare id needs no scheme."""
+    if text.startswith("https://"):
+        from armlx_chain.storage.irys.ids import id_in_url
+
+        text = id_in_url(text) or text
     bare = ":" not in text and not text.lower().startswith("0x") and len(text) < 64
     try:
         return Root.candidates("irys:" + text if bare else text)

@@ -181,7 +181,7 @@ def _to_irys(
     )
     for warning in done.warnings:
         say(f"warning: {warning}")
-    emit({**facts, "dry_run": False, **_irys_facts(done)}, [f"irys:{done.ids.base58}"], as_json=app.as_json)
+    emit({**facts, "dry_run": False, **_irys_facts(done)}, [str(done.root)], as_json=app.as_json)
 
 
 def _irys_hosts(app: App) -> IrysHosts:

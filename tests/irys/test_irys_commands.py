@@ -51,17 +51,25 @@ def command(
     return CommandLine(sim.holding(ITEM), tmp_path / "home", capsys)
 
 
-@pytest.mark.parametrize("text", [FORMS.base58, FORMS.base64url, FORMS.hex, f"base58:{FORMS.base58}"])
+SPELLINGS = [
+    *(f"irys:{text}" for text in (FORMS.base58, FORMS.base64url, FORMS.hex, f"base58:{FORMS.base58}")),
+    FORMS.base58,
+    f"https://gateway.irys.xyz/{FORMS.base64url}",
+    f"https://devnet.irys.xyz/tx/{FORMS.base58}/data",
+]
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
 def test_a_document_is_fetched_by_its_id_in_every_form_and_kept(
     text: str, command: CommandLine, tmp_path: Path
 ) -> None:
     target = tmp_path / "document.json"
-    code, answer = command("fetch", f"irys:{text}", "-o", str(target))
+    code, answer = command("fetch", text, "-o", str(target))
     assert (code, answer["verified"], answer["proof"]) == (0, True, "rebuilt-item")
     assert answer["root"] == f"irys:{ITEM.id.hex()}"
     assert target.read_bytes() == ITEM.data
     asked = len(command.sim.requests)
-    code, answer = command("fetch", f"irys:{text}", "--offline", "-o", str(tmp_path / "again.json"))
+    code, answer = command("fetch", text, "--offline", "-o", str(tmp_path / "again.json"))
     assert (code, answer["source"]) == (0, "cache")
     assert (tmp_path / "again.json").read_bytes() == ITEM.data
     assert len(command.sim.requests) == asked
@@ -94,6 +102,22 @@ def test_an_id_in_two_forms_at_once_is_tried_as_both(command: CommandLine, tmp_p
     asked = {reading.digest for path in command.sim.paths for reading in parse_id(path.split("/")[1])}
     both = {reading.digest for reading in parse_id(text)}
     assert len(both) == 2 and both <= asked
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://[",
+        "https://a.example/",
+        "https://a.example/x?id=" + FORMS.base58,
+        "http://a.example/x",
+        "https://",
+    ],
+)
+def test_a_link_without_an_id_at_its_end_is_no_root(link: str, command: CommandLine) -> None:
+    code, answer = command("fetch", link)
+    assert (code, answer["error"]["code"]) == (2, "RootFormatError")
+    assert command.sim.requests == []
 
 
 def test_where_one_id_is_needed_an_ambiguous_text_is_refused_with_both_readings() -> None:

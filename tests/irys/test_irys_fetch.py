@@ -205,6 +205,15 @@ def test_an_id_that_nobody_has_is_not_found_with_a_word_on_the_devnet(sim: SimIr
     assert caught.value.exit_code == 75
 
 
+def test_an_id_that_an_uploader_misread_is_not_found_with_the_ids_it_may_have_been(sim: SimIrys) -> None:
+    (case, *_) = (c for c in load("01")["parse"] if "wrong_lenient_base64_decoding_hex" in c)
+    wrong = bytes.fromhex(case["wrong_lenient_base64_decoding_hex"][2:])
+    with pytest.raises(ContentNotFound, match="None of the Irys servers") as caught:
+        storage_of(sim).fetch(Root("irys", wrong), max_bytes=LIMIT)
+    assert case["input"] in caught.value.details["perhaps"]
+    assert case["input"] in (caught.value.next_step or "")
+
+
 # --- limits and misuse -------------------------------------------------------------------------------------
 
 

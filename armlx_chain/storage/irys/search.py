@@ -19,7 +19,7 @@ from armlx_chain.errors import (
 )
 from armlx_chain.storage.http import as_fault
 from armlx_chain.storage.interface import Fault, FaultKind
-from armlx_chain.storage.irys.ids import format_id
+from armlx_chain.storage.irys.ids import format_id, repairs_of
 from armlx_chain.types import Root
 
 __all__ = ["Search"]
@@ -94,18 +94,27 @@ class Search:
                 details=self._facts(),
             )
         if self.absent and not self.faults:
-            return ContentNotFound(
-                f"None of the Irys servers asked has {self.forms.base64url}.",
-                meaning="The id is wrong, or the content is gone: what is uploaded to Irys' devnet is deleted"
-                " after some 60 days.",
-                next_step="Check the id. A copy from anywhere else is as good: armlx-chain verify proves it.",
-                details=self._facts(),
-            )
+            return self._not_found()
         return StorageUnavailable(
             f"{self.root} could not be fetched from Irys: {self._said() or 'no server was given'}.",
             meaning="That does not say whether the content exists.",
             next_step="Try again later, or give other servers (ARMLX_IRYS_GATEWAY, ARMLX_IRYS_BUNDLER).",
             details=self._facts(),
+        )
+
+    def _not_found(self) -> ContentNotFound:
+        misread = [format_id(digest).base58 for digest in repairs_of(self.root.digest)]
+        perhaps = "Check the id."
+        if misread:  # an uploader that takes base58 for base64url stores such ids: see repairs_of
+            perhaps = (
+                f"Whoever stored this id may have misread {' or '.join(misread)}: try irys:base58:… of it."
+            )
+        return ContentNotFound(
+            f"None of the Irys servers asked has {self.forms.base64url}.",
+            meaning="The id is wrong, or the content is gone: what is uploaded to Irys' devnet is deleted"
+            " after some 60 days.",
+            next_step=f"{perhaps} A copy of the signed item from anywhere is as good: armlx-chain verify.",
+            details={**self._facts(), "perhaps": misread} if misread else self._facts(),
         )
 
     def _said(self) -> str:
