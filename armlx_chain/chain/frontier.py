@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +37,10 @@ _PROPOSAL_EVENTS = (
     "ProposalExpired",
 )  # fmt: skip
 _PROJECT_EVENTS = ("ProjectCreated", "BestUpdated")
+_GET_PROJECT = contracts_abi.function_selector("ProjectRegistry", "getProject")
+_GET_PROPOSAL = contracts_abi.function_selector("ProposalLedger", "getProposal")
+_Touched = tuple[set[int], set[int]] | None
+"""Ids of projects and of proposals that events name; None where events do not tell."""
 T = TypeVar("T")
 
 
@@ -107,11 +111,7 @@ class FrontierReader:
         projects, proposals = self._counts(many)
         touched = None if known is None else self._touched(view, known.block)
         self._looks += 1
-        self._last = Frontier(
-            block,
-            self._projects(many, projects, known, touched),
-            self._proposals(many, proposals, known, touched),
-        )
+        self._last = Frontier(block, *self._records(many, projects, proposals, known, touched))
         return self._last
 
     def _still_valid(self, view: Rpc) -> Frontier | None:
@@ -133,7 +133,7 @@ class FrontierReader:
         projects, proposals = (decode_uint(_good(o)) for o in many.read(reads, "counting records"))
         return projects, proposals
 
-    def _touched(self, view: Rpc, since: Block) -> tuple[set[int], set[int]] | None:
+    def _touched(self, view: Rpc, since: Block) -> _Touched:
         """Projects and proposals that events name since a block; None if events do not tell."""
         if self._looks % self._full_every == 0:
             return None
@@ -151,66 +151,41 @@ class FrontierReader:
         of_registry = {number for address, number in ids if address == self._registry.lower()}
         return of_registry, {number for address, number in ids if address == self._ledger.lower()}
 
-    def _projects(
-        self, many: ManyReader, count: int, known: Frontier | None, touched: tuple[set[int], set[int]] | None
-    ) -> dict[ProjectId, Project]:
-        kept = {} if known is None or touched is None else dict(known.projects)
-        wanted = [n for n in range(count) if n not in kept or (touched is not None and n in touched[0])]
-        return kept | {
-            ProjectId(number): record
-            for number, record in self._records(many, "project", wanted, decode_project).items()
-        }
-
-    def _proposals(
-        self, many: ManyReader, count: int, known: Frontier | None, touched: tuple[set[int], set[int]] | None
-    ) -> dict[ProposalId, Proposal]:
-        kept = {} if known is None else dict(known.proposals)
-        again = {int(number) for number, record in kept.items() if record.is_open}
-        if touched is not None:
-            again &= touched[1]
-        wanted = [n for n in range(count) if n not in kept or n in again]
-        return kept | {
-            ProposalId(number): record
-            for number, record in self._records(many, "proposal", wanted, decode_proposal).items()
-        }
-
     def _records(
-        self, many: ManyReader, kind: str, ids: Iterable[int], decode: Callable[[int, bytes], T | None]
-    ) -> dict[int, T]:
-        address, contract, function = (
-            (self._registry, "ProjectRegistry", "getProject")
-            if kind == "project"
-            else (self._ledger, "ProposalLedger", "getProposal")
-        )
-        return read_records(many, address, contracts_abi.function_selector(contract, function), ids, decode)
+        self, many: ManyReader, projects: int, proposals: int, known: Frontier | None, touched: _Touched
+    ) -> tuple[dict[ProjectId, Project], dict[ProposalId, Proposal]]:
+        """Known records with those that are new or may have changed read again, all in one go."""
+        kept = {} if known is None or touched is None else dict(known.projects)
+        wanted = [n for n in range(projects) if n not in kept or (touched is not None and n in touched[0])]
+        held = {} if known is None else dict(known.proposals)
+        open_ids = {int(number) for number, record in held.items() if record.is_open}
+        again = open_ids if touched is None else open_ids & touched[1]
+        due = [n for n in range(proposals) if n not in held or n in again]
+        reads = [(self._registry, _GET_PROJECT + number.to_bytes(32, "big")) for number in wanted]
+        reads += [(self._ledger, _GET_PROPOSAL + number.to_bytes(32, "big")) for number in due]
+        outcomes = many.read(reads, f"reading {len(reads)} records") if reads else []
+        first, second = outcomes[: len(wanted)], outcomes[len(wanted) :]
+        kept |= {
+            ProjectId(n): _there(n, decode_project(n, _good(o))) for n, o in zip(wanted, first, strict=True)
+        }
+        held |= {
+            ProposalId(n): _there(n, decode_proposal(n, _good(o))) for n, o in zip(due, second, strict=True)
+        }
+        return kept, held
 
 
-def read_records(
-    many: ManyReader,
-    address: Address,
-    selector: bytes,
-    ids: Iterable[int],
-    decode: Callable[[int, bytes], T | None],
-) -> dict[int, T]:
-    """Records by id, all from one block, in as few round trips as possible.
+def _there(number: int, record: T | None) -> T:
+    """A record that is counted must be there.
 
     Raises:
-        RpcUnavailable: a record that must be there is not.
-        WrongChain: an answer is no record.
+        RpcUnavailable: it is not.
     """
-    wanted = list(ids)
-    reads = [(address, selector + number.to_bytes(32, "big")) for number in wanted]
-    outcomes = many.read(reads, f"reading {len(wanted)} records") if wanted else []
-    found: dict[int, T] = {}
-    for number, outcome in zip(wanted, outcomes, strict=True):
-        record = decode(number, _good(outcome))
-        if record is None:
-            raise RpcUnavailable(
-                f"An endpoint counts a record {number} that it does not have.",
-                next_step="Wait a moment and run this again, or use another --rpc-url.",
-            )
-        found[number] = record
-    return found
+    if record is None:
+        raise RpcUnavailable(
+            f"An endpoint counts a record {number} that it does not have.",
+            next_step="Wait a moment and run this again, or use another --rpc-url.",
+        )
+    return record
 
 
 def _good(outcome: Outcome) -> bytes:

@@ -54,7 +54,8 @@ SENTENCES = {
     "WrongStatus": "the proposal is not in the state this step needs; somebody else may have moved it",
     "ZeroStake": "a stake of at least one token is needed",
     # 0G Storage
-    "NotEnoughFee": "the storage fee is too low: {amount} sectors cost {price} wei each, and {paid} wei were paid",
+    "NotEnoughFee": "the storage fee is too low: {amount} sectors cost {price} wei each, and {paid} wei were"
+    " paid",
 }
 """One sentence for every error of every contract, with the error's own arguments by name."""
 _PANICS = {
