@@ -39,7 +39,7 @@ from armlx_chain.storage.interface import (
     VerifiedFile,
 )
 from armlx_chain.storage.provers import default_evidence, prover_for
-from armlx_chain.storage.shelf import Entry, Shelf
+from armlx_chain.storage.shelf import Entry, Shelf, open_unfollowed
 from armlx_chain.types import Root
 
 __all__ = ["DEFAULT_LIMIT", "CachedStorage", "ContentCache"]
@@ -145,9 +145,8 @@ class ContentCache:
     ) -> Iterator[tuple[BinaryIO, int, Evidence] | None]:
         """The entry's descriptor, length and evidence; ``None`` if there is no usable one."""
         path = self.path_of(root)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags)
+            descriptor = open_unfollowed(path)
         except (FileNotFoundError, NotADirectoryError):
             yield None
             return
@@ -158,13 +157,18 @@ class ContentCache:
                 log.warning("the cache entry %s cannot be read: %s", path, error)
             yield None
             return
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             evidence = default_evidence(root) or self.shelf.evidence_of(root)
             problem = _problem(status, evidence)
-            if problem is not None:
-                self._reject(root, status, problem, faults)
-            yield None if problem is not None or evidence is None else (file, status.st_size, evidence)
+            if problem is not None or evidence is None:
+                self._reject(root, status, problem or "", faults)
+                yield None
+            else:
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    yield file, status.st_size, evidence
+        finally:
+            os.close(descriptor)
 
     def _proven(
         self, root: Root, file: BinaryIO, size: int, evidence: Evidence, faults: list[Fault] | None

@@ -28,7 +28,7 @@ from armlx_chain.storage.files import write_file
 from armlx_chain.storage.interface import MAX_EVIDENCE_BYTES, Evidence, ProofKind
 from armlx_chain.types import Root, Scheme
 
-__all__ = ["EVIDENCE_SUFFIX", "Entry", "Shelf"]
+__all__ = ["EVIDENCE_SUFFIX", "Entry", "Shelf", "open_unfollowed"]
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +87,15 @@ class Shelf:
         """The evidence beside an entry, or ``None`` if it is missing or makes no sense."""
         path = _beside(self.path_of(root))
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_unfollowed(path)
         except OSError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
-            kind, _, blob = file.read(MAX_EVIDENCE_BYTES + 100).partition(b"\n")
+            kind, _, blob = os.read(descriptor, MAX_EVIDENCE_BYTES + 100).partition(b"\n")
+        finally:
+            os.close(descriptor)
         with contextlib.suppress(ValueError):  # a kind nobody knows
             if len(blob) <= MAX_EVIDENCE_BYTES:
                 return Evidence(ProofKind(kind.decode("ascii", "replace")), blob)
@@ -193,6 +195,15 @@ def _locked(descriptor: int) -> bool:
             time.sleep(0.01)
         else:
             return True
+
+
+def open_unfollowed(path: Path) -> int:
+    """A descriptor for reading that neither follows a link at the end of ``path`` nor waits for a pipe.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _beside(path: Path) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from pathlib import Path
 
 import pytest
@@ -61,24 +59,3 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot be written"):
         ContentCache(tmp_path / "file").put(ROOT, DATA)
-
-
-def _hammer(folder: str, rounds: int) -> None:
-    cache = ContentCache(Path(folder))
-    for _ in range(rounds):
-        cache.put(ROOT, DATA)
-        found = cache.get(ROOT, max_bytes=10**6)
-        if found != DATA:
-            os._exit(3)
-
-
-def test_many_processes_never_see_half_an_entry(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_hammer, args=(str(tmp_path), 40)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert names == [".lock", ROOT.digest.hex()]
