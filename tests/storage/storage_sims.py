@@ -56,7 +56,7 @@ class HttpSim:
                         length = int(value)
                 if len(line) < 2:
                     return None
-                request = (line[0].decode(), line[1].decode(), self.rfile.read(length))
+                request = (line[0].decode("latin-1"), line[1].decode("latin-1"), self.rfile.read(length))
                 sim.requests.append(request)
                 return request
 
