@@ -39,7 +39,7 @@ def parse_amount(text: str) -> Wei:
     return Wei(wei)
 
 
-class Amount(click.ParamType):
+class Amount(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
     """The type of an option that takes an amount."""
 
     name = "amount"

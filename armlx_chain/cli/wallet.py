@@ -120,7 +120,7 @@ def list_(app: App, balances: bool) -> None:
     rows: list[dict[str, Any]] = []
     lines = []
     for account in list_accounts(_folder(app), foundry()):
-        row = {
+        row: dict[str, Any] = {
             "name": account.name, "address": account.address, "origin": account.origin,
             "path": account.path, "exposed": account.exposed,
         }  # fmt: skip
