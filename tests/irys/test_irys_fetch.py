@@ -8,9 +8,9 @@ import json
 from typing import Any
 
 import pytest
-from irys_sims import SimIrys, metadata_of, root_of_item, storage_of, vector
+from irys_sims import QUICK, SimIrys, hosts_of, metadata_of, root_of_item, storage_of, vector
 from irys_vectors import id_bytes, load, payload
-from storage_sims import http
+from storage_sims import forever, http
 
 from armlx_chain.encodings import base64url_encode
 from armlx_chain.errors import (
@@ -224,6 +224,23 @@ def test_content_beyond_the_limit_is_refused_whoever_serves_it(sim: SimIrys) -> 
         with pytest.raises(ContentTooLarge):
             storage_of(sim).fetch(root_of_item(item), max_bytes=limit)
     assert storage_of(sim).fetch(root_of_item(item), max_bytes=len(item.data)).data == item.data
+
+
+def test_a_caller_that_allows_everything_still_has_a_bounded_memory(sim: SimIrys) -> None:
+    item = vector("eth-03-1KiB-1tag-anchor")
+    hosts = hosts_of(sim.holding(item))
+    for limit, fits in ((len(item.data) - 1, False), (len(item.data), True)):
+        storage = IrysStorage(hosts, timeouts=QUICK, memory_limit=limit)
+        if fits:
+            assert storage.fetch(root_of_item(item), max_bytes=1 << 40).data == item.data
+        else:
+            with pytest.raises(ContentTooLarge):
+                storage.fetch(root_of_item(item), max_bytes=1 << 40)
+    sim.change["payload"] = sim.change["data"] = lambda _: forever(
+        bytes(65536), first=b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    )
+    with pytest.raises(ContentTooLarge):
+        IrysStorage(hosts, timeouts=QUICK, memory_limit=1 << 20).fetch(root_of_item(item), max_bytes=1 << 40)
 
 
 def test_an_expected_length_that_the_proven_content_has_not_is_a_mismatch(sim: SimIrys) -> None:

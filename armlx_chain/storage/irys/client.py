@@ -40,8 +40,10 @@ from armlx_chain.storage.irys.results import Reason
 from armlx_chain.storage.irys.search import Search
 from armlx_chain.types import Root
 
-__all__ = ["IrysStorage"]
+__all__ = ["MEMORY_LIMIT", "IrysStorage"]
 
+MEMORY_LIMIT = 64 << 20
+"""Signed documents are proven in memory, so no more than this is taken, whatever the caller allows."""
 _ITEM_HEAD = 8 << 10
 """More than the fields before a payload take (4096 bytes of tags, 2 × 512 of an RSA key and signature)."""
 
@@ -79,6 +81,7 @@ class IrysStorage:
         timeouts: Patience for one request and for all.
         http: A shared HTTP client; overrides ``timeouts``. Its redirects must be limited to ``hosts``.
         patience: How often a request that fails in passing is made again.
+        memory_limit: Most bytes of one document.
     """
 
     def __init__(
@@ -88,8 +91,10 @@ class IrysStorage:
         timeouts: Timeouts | None = None,
         http: BoundedHttp | None = None,
         patience: Patience | None = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self._hosts = hosts
+        self._memory_limit = memory_limit
         self._http = IrysHttp(http or http_for(hosts, timeouts), patience)
 
     # --- the interface --------------------------------------------------------------------------------------
@@ -143,7 +148,8 @@ class IrysStorage:
                 "No Irys server is configured.",
                 next_step="Set ARMLX_IRYS=mainnet, or ARMLX_IRYS_GATEWAY and ARMLX_IRYS_BUNDLER.",
             )
-        return Search(root, max_bytes=max_bytes, seconds=self._http.overall_seconds)
+        most = min(max_bytes, self._memory_limit)
+        return Search(root, max_bytes=most, seconds=self._http.overall_seconds)
 
     # --- the search -----------------------------------------------------------------------------------------
 
