@@ -61,6 +61,8 @@ pytestmark = pytest.mark.integration
 LIMIT = 4096
 IMPATIENT = Timeouts(connect=20, read=0.4, total=0.8, transfer=0.8, overall=2.0)
 """For servers that never finish: how long is waited decides nothing but the test's duration."""
+IMPATIENT_WITH_METADATA = Timeouts(connect=20, read=20, total=0.8, transfer=60, overall=120)
+"""The same where the payload is served honestly, and must be waited for."""
 
 
 class Disk:
@@ -161,8 +163,10 @@ def test_a_server_that_never_finishes_ends_as_unavailable_or_unproven(
     name: str, sim: SimIrys, disk: Disk
 ) -> None:
     SLOW[name](sim.holding(ITEM))
-    error = ContentUnproven if name.startswith("metadata") else StorageUnavailable
-    found = refuse(disk, storage_of(sim, timeouts=IMPATIENT), root_of_item(ITEM), error)
+    for_metadata = name.startswith("metadata")
+    error = ContentUnproven if for_metadata else StorageUnavailable
+    timeouts = IMPATIENT_WITH_METADATA if for_metadata else IMPATIENT
+    found = refuse(disk, storage_of(sim, timeouts=timeouts), root_of_item(ITEM), error)
     assert FaultKind.STALLED.value in " ".join(found.details["faults"])
 
 
