@@ -30,7 +30,7 @@ from armlx_chain.errors import ContractRevert, RpcUnavailable, WrongChain
 from armlx_chain.types import Address, ProjectId, ProposalId
 
 log = logging.getLogger(__name__)
-OVERLAP_BLOCKS = 16
+OVERLAP_BLOCKS = 4
 FULL_EVERY = 20
 _PROPOSAL_EVENTS = (
     "ProposalSubmitted", "ReviewClaimed", "ReviewReleased", "ProposalApproved", "ProposalRejected",

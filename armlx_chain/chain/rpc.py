@@ -28,6 +28,7 @@ from web3.exceptions import (
     BlockNotFound,
     ContractCustomError,
     ContractLogicError,
+    InvalidAddress,
     TransactionNotFound,
     Web3Exception,
     Web3RPCError,
@@ -39,7 +40,7 @@ from armlx_chain.chain.health import EndpointReport, Fault
 from armlx_chain.chain.pool import Ask, EndpointPool, Policy
 from armlx_chain.chain.reverts import revert_error
 from armlx_chain.chain.wire import Answer
-from armlx_chain.errors import ChainError, ContractRevert, RpcUnavailable, WrongChain
+from armlx_chain.errors import ChainError, ContractRevert, RpcUnavailable, UsageError, WrongChain
 from armlx_chain.recursion import tame_recursion
 from armlx_chain.types import Address, BlockNumber, TxHash, Wei
 
@@ -201,6 +202,10 @@ class Rpc:
             ) from error
         except Web3RPCError as error:
             raise NodeRefused(f"{self.pool.last_name} refused {what}: {_rpc_words(error)}") from error
+        except InvalidAddress as error:  # before anything was asked: not the endpoint's fault
+            raise UsageError(
+                f"{what}: an address is not written with its checksum: {error.args[-1]}."
+            ) from error
         except BlockNotFound as error:
             raise RpcUnavailable(f"{self.pool.last_name} does not have the block of {what}.") from error
         except (Web3Exception, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -85,7 +85,16 @@ def _account(app: App, account: Address) -> None:
     rows += [("pending", f"{entry['key']} (nonce {entry['nonce']})") for entry in pending]
     rows += [("unfinished", f"submission {name}: run submit again, or abandon") for name in unfinished]
     rows += [] if mine else [("proposals", "none")]
+    data["endpoints"] = _endpoints(app, rows)
     emit(data, table(rows), as_json=app.as_json)
+
+
+def _endpoints(app: App, rows: list[tuple[str, object]]) -> list[str]:
+    """How the chain's endpoints stand; on the screen where there are several."""
+    sentences = [report.sentence() for report in app.rpc.endpoints()]
+    if len(sentences) > 1:
+        rows += [("endpoint", sentence) for sentence in sentences]
+    return sentences
 
 
 def _unfinished(app: App, account: Address) -> list[str]:
@@ -224,4 +233,5 @@ def _project(app: App, project_id: int) -> None:
         "pool_minted": int(market.pool_minted), "pool_cap": int(market.pool_cap),
         "open_proposals": [int(p.id) for p in waiting], "warning": warning,
     }  # fmt: skip
+    data["endpoints"] = _endpoints(app, rows)
     emit(data, table(rows), as_json=app.as_json)
