@@ -119,15 +119,19 @@ def expected_credit(proposal: Proposal) -> tuple[Tokens, Tokens]:
     return credit, Tokens(proposal.stake - credit)
 
 
-def claim_reward(sender: TxSender, ledger: ProposalLedger, project_id: ProjectId) -> tuple[Receipt, Tokens]:
+def claim_reward(
+    sender: TxSender, ledger: ProposalLedger, project_id: ProjectId, *, key: str | None = None
+) -> tuple[Receipt, Tokens]:
     """Collect the account's whole credit in a project; returns the tokens as the event says.
 
-    Each call is a deed of its own: a credit may come again. An interrupted one is finished first, by
-    ``TxSender.resume``, so the caller reads the credit after that.
+    Args:
+        key: The journal's name, where it belongs to one proposal and happens once. Without it each call is a
+            deed of its own: a credit may come again. An interrupted one is finished first, by
+            ``TxSender.resume``, so the caller reads the credit after that.
     """
     receipt = sender.execute(
         Intent(
-            key=f"claim-reward/{ledger.address}/{project_id}/{secrets.token_hex(8)}",
+            key=key or f"claim-reward/{ledger.address}/{project_id}/{secrets.token_hex(8)}",
             to=ledger.address,
             data=ledger.encode("claimReward", int(project_id)),
             what=f"collecting the credit in project {project_id}",

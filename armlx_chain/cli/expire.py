@@ -14,6 +14,7 @@ from armlx_chain.errors import ClaimRefused
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal, ProposalLedger
+    from armlx_chain.chain.sender import TxSender
     from armlx_chain.claims.settling import Yield
     from armlx_chain.market.trade import MarketState
     from armlx_chain.types import Address
@@ -60,31 +61,43 @@ def expire(
     proposal = claiming.require_proposal(ledger, proposal_id)
     signer = key.load(app)
     sender = app.sender(signer)
-    done = None
     if not dry_run:
         sender.resume()
-        done = sender.done(settling.expire_key(ledger.address, proposal))
+    done = sender.done(settling.expire_key(ledger.address, proposal))
     if done is None:
         proposal = _due(app, ledger, proposal, wait=wait and not dry_run)
         if not _agreed_to_expire(app, proposal, signer.address, anyway=anyway, yes=yes, dry_run=dry_run):
             return 0
+    elif dry_run:
+        say("It was expired by this account already. Dry run: nothing was sent.")
+        emit({"dry_run": True, "proposal": proposal_id, "tx_hash": done.tx_hash}, [], as_json=app.as_json)
+        return 0
     receipt, credited, burned = settling.expire(sender, ledger, proposal)
     say(f"proposal {proposal.id} has expired: {credited} credited, {burned} burned")
-    claimed = 0
-    if claim and credited:
-        _, claimed = settling.claim_reward(sender, ledger, proposal.project_id)
+    claimed = _collected(sender, ledger, proposal) if claim else 0
     emit(
         {
             "proposal": int(proposal.id),
             "tx_hash": receipt.tx_hash,
             "credited": int(credited),
             "burned": int(burned),
-            "claimed": int(claimed),
+            "claimed": claimed,
         },
         [_expired_line(int(proposal.id), credited, burned, claimed, int(proposal.project_id))],
         as_json=app.as_json,
     )
     return 0
+
+
+def _collected(sender: TxSender, ledger: ProposalLedger, proposal: Proposal) -> int:
+    """Collect what expiring brought, once; 0 where there is nothing to collect any more."""
+    from armlx_chain.claims.settling import claim_reward, expire_key
+
+    key = expire_key(ledger.address, proposal) + "/claim"
+    if sender.done(key) is None and not ledger.claimable(proposal.project_id, sender.address):
+        return 0
+    _, claimed = claim_reward(sender, ledger, proposal.project_id, key=key)
+    return int(claimed)
 
 
 def _expired_line(proposal: int, credited: int, burned: int, claimed: int, project: int) -> str:
