@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,12 +41,9 @@ MIXES: tuple[dict[Fault, float], ...] = (
 
 
 @contextlib.contextmanager
-def anvil_behind_proxy(binary: str | None) -> Iterator[tuple[FaultProxy, RpcClient]]:
+def anvil_behind_proxy(binary: str) -> Iterator[tuple[FaultProxy, RpcClient]]:
     """A proxy before a fresh anvil, and a way round it."""
-    found = binary or shutil.which("anvil")
-    if found is None:
-        raise FileNotFoundError("anvil was not found: run scripts/install-peers")
-    command = [found, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID)]
+    command = [binary, "--host", "127.0.0.1", "--port", "0", "--chain-id", str(CHAIN_ID)]
     # No state is kept on disk, and our own server, which cannot break a chain, is not in front.
     process = anvil._start([*command, "--hardfork", "cancun", "--accounts", "1", "--slots-in-an-epoch", "0"])
     try:
@@ -154,7 +150,7 @@ class AnvilWorld:
         self._proxy.forwarded.clear()
 
 
-def play(seeds: range, folder: Path, tally: Tally, binary: str | None) -> float:
+def play(seeds: range, folder: Path, tally: Tally, binary: str) -> float:
     """Play schedules on one anvil; returns the seconds it took."""
     from tests.faults.schedules import play_many
 

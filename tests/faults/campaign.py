@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -20,6 +22,12 @@ from tests.faults.simworld import SimWorld
 PINNED_ANVIL = Path(__file__).parents[1] / "tools" / "node_modules" / ".bin" / "anvil"
 
 
+def find_anvil() -> str | None:
+    """``$ARMLX_ANVIL``, the pinned one that scripts/install-peers puts there, or one on the PATH."""
+    chosen = os.environ.get("ARMLX_ANVIL")
+    return chosen or (str(PINNED_ANVIL) if PINNED_ANVIL.exists() else shutil.which("anvil"))
+
+
 def simulate(seeds: range, tally: Tally) -> float:
     """Play schedules on the simulated chain; returns the seconds it took."""
     started = time.monotonic()
@@ -28,7 +36,7 @@ def simulate(seeds: range, tally: Tally) -> float:
     return time.monotonic() - started
 
 
-def on_anvil(seeds: range, tally: Tally, binary: str | None) -> float:
+def on_anvil(seeds: range, tally: Tally, binary: str) -> float:
     """Play schedules on anvil behind the proxy; returns the seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         return anvilworld.play(seeds, Path(folder), tally, binary)
@@ -79,7 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         clean = tally.is_clean
     if given.schedules:
         tally = Tally()
-        binary = given.anvil or (str(PINNED_ANVIL) if PINNED_ANVIL.exists() else None)
+        binary = given.anvil or find_anvil()
+        if binary is None:
+            parser.error("anvil was not found: run scripts/install-peers, or give --anvil")
         seconds = on_anvil(range(given.seed, given.seed + given.schedules), tally, binary)
         print(summary("anvil behind the fault proxy", tally, seconds), flush=True)
         clean = clean and tally.is_clean

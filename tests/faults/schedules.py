@@ -54,8 +54,11 @@ class Killed(BaseException):
 class World(Protocol):
     """Where a schedule is played."""
 
-    signer: TransactionSigner
-    confirmations: int
+    @property
+    def signer(self) -> TransactionSigner: ...
+
+    @property
+    def confirmations(self) -> int: ...
 
     def connect(self) -> ChainAccess:
         """What a new process asks the chain through."""
