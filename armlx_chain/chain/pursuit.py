@@ -23,6 +23,7 @@ from armlx_chain.chain.journal import CANCEL, Attempt, Ending, Journal, State
 from armlx_chain.chain.lifecycle import Course, Move, Patience, Sighting, View, decide, poll_delay
 from armlx_chain.chain.rawtx import TRANSFER_GAS, Plain, read_signed, unsigned
 from armlx_chain.chain.rpc import NodeRefused
+from armlx_chain.chain.strangers import find_user
 from armlx_chain.errors import (
     InsufficientFunds,
     JournalError,
@@ -251,7 +252,7 @@ class Pursuit:
         if fees is None:
             self._barrier = (
                 f"To replace it would take more than the cap of {desk.fees.cap} wei per gas, which is not"
-                " exceeded."
+                " exceeded; ARMLX_MAX_FEE_GWEI raises it."
             )
             log.warning("%s waits: %s", key, self._barrier)
             return replace(course, capped=True, sent_at=desk.clock())
@@ -325,15 +326,19 @@ class Pursuit:
     def _lost(self) -> PreconditionFailed | JournalError:
         waiting = self._open()
         original = next((attempt for attempt in waiting if not attempt.is_cancellation), waiting[0])
+        address = self._desk.signer.address
+        other = find_user(self._desk.chain, address, self._nonce)
+        named = "a transaction" if other is None else f"transaction {other}, which"
         self._desk.journal.settle_all(
             Ending(attempt, State.CANCELLED, "nonce used by another transaction") for attempt in waiting
         )
         if any(attempt.is_cancellation for attempt in waiting):
-            return stale(original, "its nonce was used by a transaction we did not make")
+            return stale(original, f"its nonce was used by {named} we did not make")
         return JournalError(
-            f"Nonce {self._nonce} of {self._desk.signer.address} was used by a transaction we did not make.",
+            f"Nonce {self._nonce} of {address} was used by {named} we did not make.",
             meaning="Another program sends from the same key. This step was not carried out.",
             next_step="Stop the other program, then run this again.",
+            details={"nonce": self._nonce, "tx_hash": other},
         )
 
     def _pending(self) -> TransactionPending:

@@ -212,9 +212,10 @@ def test_a_nonce_used_by_another_program_is_noticed(world: World, token: Project
         "type": 2, "chainId": CHAIN_ID, "nonce": waiting.nonce, "to": world.signer.address, "value": 0,
         "data": "0x", "gas": 21000, "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 2 * 10**9,
     }  # fmt: skip
-    world.rpc.send_raw(world.signer.sign_transaction(other))
-    with pytest.raises(JournalError, match="did not make"):
+    sent = world.rpc.send_raw(world.signer.sign_transaction(other))
+    with pytest.raises(JournalError, match=f"transaction {sent}, which we did not make") as caught:
         world.sender().execute(buy(token, "rival"))
+    assert caught.value.details == {"nonce": waiting.nonce, "tx_hash": sent}
 
 
 def test_another_chain_id_is_refused_before_anything_is_signed(chain: EmbeddedChain, tmp_path: Path) -> None:
