@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_keys import keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from irys_sims import metadata_of, vector
@@ -39,6 +40,7 @@ from armlx_chain.storage.irys.keys import ed25519_key_fault
 from armlx_chain.storage.irys.rebuild import rebuild_item
 from armlx_chain.storage.irys.receipts import verify_receipt
 from armlx_chain.storage.irys.results import Caution, Reason
+from armlx_chain.storage.irys.secp256k1 import ORDER, recover
 from armlx_chain.types import Root
 
 pytestmark = pytest.mark.unit
@@ -220,6 +222,26 @@ def test_a_key_that_signs_anything_or_is_no_key_is_weak(key: str) -> None:
     assert ed25519_key_fault(bytes.fromhex(key)) == Reason.WEAK_KEY
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.integers(1, ORDER - 1))
+def test_keys_are_recovered_as_another_implementation_recovers_them(digest: bytes, secret: int) -> None:
+    key = keys.PrivateKey(secret.to_bytes(32, "big"))
+    signature = key.sign_msg_hash(digest)
+    for parity in (False, True):
+        found = recover(signature.r, signature.s, parity, digest)
+        again = keys.Signature(vrs=(int(parity), signature.r, signature.s))
+        assert found == b"\x04" + again.recover_public_key_from_msg_hash(digest).to_bytes()
+        assert (found == b"\x04" + key.public_key.to_bytes()) == (parity == bool(signature.v))
+
+
+def test_a_signature_that_no_key_can_have_made_recovers_none() -> None:
+    assert recover(5, 1, False, bytes(32)) is None  # no point has this x
+    assert recover(1, 1, False, bytes(32)) == recover(1, 1, False, ORDER.to_bytes(32, "big"))
+    generator_x = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798
+    same = (5).to_bytes(32, "big")  # the generator as the signature's point, s = the digest: infinity
+    assert recover(generator_x, 5, False, same) is None
+
+
 def test_an_honest_key_is_not_weak() -> None:
     assert ed25519_key_fault(ITEM.owner) is None
 
@@ -312,7 +334,7 @@ def test_any_bytes_are_a_path_or_refused(path: bytes, position: int) -> None:
 
 PURE = [
     *("ids", "deephash", "avro", "keys", "schemes", "items", "bundles", "foreign", "results"),
-    *("rebuild", "receipts", "dataroot", "arweave", "datachain", "build"),
+    *("rebuild", "receipts", "dataroot", "arweave", "datachain", "build", "secp256k1"),
 ]
 FORBIDDEN = {"requests", "socket", "subprocess", "http", "time", "os", "pathlib", "random", "secrets"}
 
@@ -335,5 +357,10 @@ def test_a_pure_module_opens_no_socket_file_or_clock(name: str) -> None:
     }
     assert not {module.partition(".")[0] for module in imported} & FORBIDDEN
     own = {module for module in imported if module.startswith("armlx_chain.storage.")}
-    assert own <= {"armlx_chain.storage.irys", *(f"armlx_chain.storage.irys.{module}" for module in PURE)}
+    hashing = "armlx_chain.storage.zerog.keccak"
+    assert own <= {
+        "armlx_chain.storage.irys",
+        hashing,
+        *(f"armlx_chain.storage.irys.{module}" for module in PURE),
+    }
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "open"]

@@ -75,12 +75,14 @@ class IrysHttp:
         """The body at ``url``, unproven."""
         extra = None if accept is None else {"Accept": accept}
         most = min(seconds, self._http.timeouts.transfer)
-        return self._body(self._ask("GET", url, limit=limit, seconds=most, extra=extra), url)
+        answer = self._ask(lambda left: self._http.get(url, limit=limit, seconds=left, extra=extra), most)
+        return self._body(answer, url)
 
     def document(self, url: str, *, seconds: float) -> Json | None:
         """The JSON object at ``url``."""
         most = min(seconds, self._http.timeouts.total)
-        body = self._body(self._ask("GET", url, limit=METADATA_LIMIT, seconds=most), url)
+        answer = self._ask(lambda left: self._http.get(url, limit=METADATA_LIMIT, seconds=left), most)
+        body = self._body(answer, url)
         if body is None:
             return None
         found = parse_object(body)
@@ -94,7 +96,10 @@ class IrysHttp:
         Raises:
             EndpointFault: also where the server has none.
         """
-        answer = self._ask("GET", url, limit=METADATA_LIMIT, seconds=self._http.timeouts.total, params=params)
+        answer = self._ask(
+            lambda left: self._http.get(url, limit=METADATA_LIMIT, seconds=left, params=params),
+            self._http.timeouts.total,
+        )
         body = self._body(answer, url)
         if body is None:
             raise endpoint_fault(url, FaultKind.REFUSED, f"HTTP {answer.status}", status=answer.status)
@@ -106,16 +111,8 @@ class IrysHttp:
         seconds = self._http.timeouts.transfer
         return self._http.send("POST", url, limit=METADATA_LIMIT, seconds=seconds, body=body, extra=extra)
 
-    def _ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        limit: int,
-        seconds: float,
-        params: Mapping[str, str] | None = None,
-        extra: Mapping[str, str] | None = None,
-    ) -> Answer:
+    def _ask(self, send: Callable[[float], Answer], seconds: float) -> Answer:
+        """The answer to a request, made several times if need be; ``send`` is told how long it may take."""
         clock = self._patience.clock
         end = clock() + seconds
         attempt = 0
@@ -123,7 +120,7 @@ class IrysHttp:
             left = max(end - clock(), 0.01)
             last = attempt + 1 >= self._patience.attempts or left < seconds / 2
             try:
-                answer = self._http.send(method, url, limit=limit, seconds=left, params=params, extra=extra)
+                answer = send(left)
             except EndpointFault as error:
                 if last or error.details["kind"] != FaultKind.UNREACHABLE.value:
                     raise

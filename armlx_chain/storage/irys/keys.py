@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from armlx_chain.storage.irys.results import Reason
+from armlx_chain.storage.irys.secp256k1 import ORDER, recover
 
 __all__ = [
     "RSA_BYTES",
@@ -39,15 +40,14 @@ _ED25519_ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 _TORSION: Final = 8
 """Points whose eightfold is the identity have small order."""
 
-_SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _LIBRARY_ERRORS: Final = (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, OverflowError)
 
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 (not SHA3-256)."""
-    from eth_utils import keccak
+    from armlx_chain.storage.zerog.keccak import keccak256 as fastest  # may be slow to import, and is rare
 
-    return bytes(keccak(data))
+    return fastest(data)
 
 
 # --- RSA-PSS ------------------------------------------------------------------------------------------------
@@ -144,9 +144,9 @@ def _secp256k1(owner: bytes) -> ec.EllipticCurvePublicKey | None:
 def _scalars(signature: bytes) -> tuple[int, int] | Reason:
     """r and s, in range and with a low s (R10)."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
-    if len(signature) != 65 or not (1 <= r < _SECP256K1_ORDER and 1 <= s < _SECP256K1_ORDER):
+    if len(signature) != 65 or not (1 <= r < ORDER and 1 <= s < ORDER):
         return Reason.BAD_SIGNATURE
-    return Reason.HIGH_S if s > _SECP256K1_ORDER // 2 else (r, s)
+    return Reason.HIGH_S if s > ORDER // 2 else (r, s)
 
 
 def check_ecdsa(owner: bytes, signature: bytes, digest: bytes) -> Reason | None:
@@ -167,17 +167,9 @@ def check_ecdsa(owner: bytes, signature: bytes, digest: bytes) -> Reason | None:
 
 def recover_key(signature: bytes, digest: bytes) -> bytes | Reason:
     """The uncompressed key (65 bytes) that r ‖ s ‖ v over ``digest`` gives; v is 27 or 28, s is low."""
-    from eth_keys import keys
-    from eth_keys.exceptions import BadSignature
-    from eth_utils import ValidationError
-
     scalars = _scalars(signature)
     if isinstance(scalars, Reason):
         return scalars
     if signature[64] not in (27, 28):
         return Reason.BAD_SIGNATURE
-    try:
-        parsed = keys.Signature(vrs=(signature[64] - 27, *scalars))
-        return b"\x04" + parsed.recover_public_key_from_msg_hash(digest).to_bytes()
-    except (BadSignature, ValidationError, ValueError):
-        return Reason.BAD_SIGNATURE
+    return recover(*scalars, signature[64] == 28, digest) or Reason.BAD_SIGNATURE

@@ -120,9 +120,9 @@ def _arweave_address(owner: bytes) -> str:
 
 
 def _ethereum_address(owner: bytes) -> str:
-    from eth_utils import to_checksum_address
-
-    return str(to_checksum_address(keccak256(owner[1:])[12:]))
+    digits = keccak256(owner[1:])[12:].hex()
+    mask = keccak256(digits.encode()).hex()  # EIP-55: upper case where the hash's digit is 8 or more
+    return "0x" + "".join(d.upper() if m >= "8" else d for d, m in zip(digits, mask, strict=False))
 
 
 def _typed_address(owner: bytes) -> str:
