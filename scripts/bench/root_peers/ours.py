@@ -1,6 +1,10 @@
-"""The root of a file by this project: ``python ours.py FILE THREADS``. Prints one line of JSON."""
+"""The root of a file by this project: ``python ours.py FILE THREADS [first]``. Prints one line of JSON.
+
+With ``first`` it takes the processors before everybody else while it hashes, which only root may.
+"""
 
 import json
+import os
 import resource
 import sys
 import time
@@ -39,6 +43,8 @@ def main() -> None:
     kernel = shared_kernel()
     made = time.perf_counter() - start
     idle = memory_kib("VmHWM")
+    if sys.argv[3:] == ["first"]:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     watch = Watch()
     root, _size = root_of_file(file, threads=threads, progress=watch)
