@@ -42,11 +42,14 @@ def passphrase_choice(passphrase_from: str | None, password_file: Path | None) -
     return PassphraseChoice("prompt") if password_file is None else PassphraseChoice("file", password_file)
 
 
-def foundry() -> Path:
-    """Foundry's keystores of this person."""
+def foundry() -> Path | None:
+    """Foundry's keystores of this person; None for a user without a home folder."""
     from armlx_chain.signing.accounts import foundry_folder
 
-    return foundry_folder(Path.home())
+    try:
+        return foundry_folder(Path.home())
+    except RuntimeError:
+        return None
 
 
 def find(folder: Path, name: str) -> Account:

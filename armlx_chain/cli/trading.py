@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_PARTS = 50
 MAX_ROUNDS = 10
+TRADE_GAS = 95_000
+"""More than a trade takes with the margin that a limit needs (contracts specification, section 9)."""
 
 _ABANDON = click.option(
     "--abandon", is_flag=True, help="Give up the rest of an order that was begun and interrupted."
@@ -275,7 +277,14 @@ def _resumed_plan(earlier: OpenOrder) -> list[tuple[str, object]]:
 
 
 def _parties(desk: Desk, role: str) -> list[tuple[str, object]]:
-    return [(role, desk.sender.address), ("chain", desk.app.settings.network.chain_id)]
+    from armlx_chain.cli.claiming import present_fees
+
+    gas = TRADE_GAS * present_fees(desk.app).max_fee
+    return [
+        ("gas", f"at most about {coin(gas)} for each transaction"),
+        (role, desk.sender.address),
+        ("chain", desk.app.settings.network.chain_id),
+    ]
 
 
 def _asked(project_id: int, given: dict[str, Any]) -> dict[str, Any]:

@@ -91,8 +91,20 @@ def test_buying_shows_a_plan_first_and_sends_nothing_on_a_dry_run(
     assert dry["payment_wei"] == token.cost_between(0, 10)
     assert "sent at most" in world.said
     assert "no minimum-out" in world.said
+    assert "at most about" in world.said
     assert token.total_supply() == 0
     assert not (world.home / "orders").exists() or not any((world.home / "orders").iterdir())
+
+
+def test_a_buyer_with_too_much_on_a_hot_key_is_told(
+    world: MarketWorld, token: ProjectToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["buy", "--project", world.number_of(token), "--count", 1, *world.key("buyer"), "--dry-run"]
+    world.run(*given)
+    assert "hot key" not in world.said
+    monkeypatch.setenv("ARMLX_HOT_CEILING", "1og")
+    world.run(*given)
+    assert "is a hot key and holds" in world.said
 
 
 def test_buying_and_selling_end_to_end(world: MarketWorld, token: ProjectToken) -> None:

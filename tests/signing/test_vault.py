@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,10 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
 from keyring.errors import KeyringLocked, PasswordDeleteError
 
+from armlx_chain.cli.keys import asked_once
 from armlx_chain.errors import EXIT_KEY, SigningError
+from armlx_chain.signing import passphrase
+from armlx_chain.signing.signer import Signer
 from armlx_chain.signing.vault import SERVICE, Vault, entry_name, system_backend
 from armlx_chain.types import Address
 
@@ -125,3 +129,18 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(SigningError, match="not installed") as caught:
         system_backend()
     assert "armlx-chain[keyring]" in (caught.value.next_step or "")
+
+
+def test_nothing_that_holds_a_secret_shows_it() -> None:
+    backend = MemoryKeyring()
+    backend.set_password(SERVICE, "x", WORD)
+    vault = Vault(backend)
+    signer = Signer.from_hex("7c" * 32)
+    holders = [
+        vault, vault.source("x"), signer, passphrase.from_prompt(lambda _: WORD), asked_once(lambda: WORD),
+        passphrase.from_stream(io.BytesIO(WORD.encode()), "Input"),
+    ]  # fmt: skip
+    for holder in holders:
+        shown = f"{holder!r} {holder!s} {holder}"
+        assert WORD not in shown
+        assert "7c7c" not in shown
