@@ -227,13 +227,15 @@ class Rpc:
     def block(self, identifier: BlockId = "latest") -> Block:
         if self.pin is not None and identifier in (*_NEWEST, self.pin.number):
             return self.pin
-        raw: Any = self.guarded("eth_getBlockByNumber", lambda: self.w3.eth.get_block(identifier))  # type: ignore[arg-type]
-        return Block(
-            BlockNumber(int(raw["number"])),
-            bytes(raw["hash"]),
-            int(raw["timestamp"]),
-            bytes(raw["parentHash"]),
-        )
+
+        def look() -> Block:
+            raw: Any = self.w3.eth.get_block(identifier)  # type: ignore[arg-type]
+            return _block(_whole(raw["number"]), raw["hash"], _whole(raw["timestamp"]), raw["parentHash"])
+
+        found = self.guarded("eth_getBlockByNumber", look)
+        if isinstance(identifier, int) and found.number != identifier:
+            raise self._nonsense("eth_getBlockByNumber", f"block {found.number} instead of {identifier}")
+        return found
 
     def find_block(self, number: int) -> Block | None:
         """The block, or ``None`` where it does not exist yet."""
@@ -259,45 +261,44 @@ class Rpc:
         if answer.get("error") is not None or raw is None:
             return None
         try:
-            found = Block(
-                BlockNumber(int(raw["number"], 16)),
-                bytes.fromhex(raw["hash"][2:]),
-                int(raw["timestamp"], 16),
-                bytes.fromhex(raw["parentHash"][2:]),
-            )
+            hashes = (bytes.fromhex(raw["hash"][2:]), bytes.fromhex(raw["parentHash"][2:]))
+            found = _block(int(raw["number"], 16), hashes[0], int(raw["timestamp"], 16), hashes[1])
         except (KeyError, TypeError, ValueError) as error:
             raise self._nonsense("eth_getBlockByNumber", str(error)) from error
-        if found.number != number or len(found.hash) != 32:
+        if found.number != number:
             raise self._nonsense("eth_getBlockByNumber", f"block {found.number} instead of {number}")
         return found
 
     def balance(self, account: Address) -> Wei:
-        return Wei(self.guarded("eth_getBalance", lambda: self.w3.eth.get_balance(account)))  # type: ignore[arg-type]
+        return Wei(self.guarded("eth_getBalance", lambda: _whole(self.w3.eth.get_balance(account))))  # type: ignore[arg-type]
 
     def code(self, account: Address) -> bytes:
-        return bytes(self.guarded("eth_getCode", lambda: self.w3.eth.get_code(account)))  # type: ignore[arg-type]
+        return self.guarded("eth_getCode", lambda: _octets(self.w3.eth.get_code(account)))  # type: ignore[arg-type]
 
     def nonce(self, account: Address, *, pending: bool) -> int:
         tag: Any = "pending" if pending else "latest"
-        return int(
-            self.guarded(
-                "eth_getTransactionCount",
-                lambda: self.w3.eth.get_transaction_count(account, tag),  # type: ignore[arg-type]
-            )
+        return self.guarded(
+            "eth_getTransactionCount",
+            lambda: _whole(self.w3.eth.get_transaction_count(account, tag)),  # type: ignore[arg-type]
         )
 
     def base_fee(self) -> Wei:
-        raw: Any = self.guarded("eth_getBlockByNumber", lambda: self.w3.eth.get_block("latest"))
-        return Wei(int(raw.get("baseFeePerGas", 0)))
+        def look() -> int:
+            raw: Any = self.w3.eth.get_block("latest")
+            return _whole(raw.get("baseFeePerGas", 0))
+
+        return Wei(self.guarded("eth_getBlockByNumber", look))
 
     def suggested_tip(self) -> Wei:
-        return Wei(int(self.guarded("eth_maxPriorityFeePerGas", lambda: self.w3.eth.max_priority_fee)))
+        return Wei(self.guarded("eth_maxPriorityFeePerGas", lambda: _whole(self.w3.eth.max_priority_fee)))
 
     def estimate_gas(self, transaction: dict[str, Any], what: str) -> int:
-        return int(self._explained(transaction, what, lambda: self.w3.eth.estimate_gas(transaction)))  # type: ignore[arg-type]
+        look = lambda: _whole(self.w3.eth.estimate_gas(transaction))  # type: ignore[arg-type]  # noqa: E731
+        return self._explained(transaction, what, look)
 
     def call(self, transaction: dict[str, Any], what: str, block: BlockId = "latest") -> bytes:
-        return bytes(self._explained(transaction, what, lambda: self.w3.eth.call(transaction, block)))  # type: ignore[arg-type]
+        look = lambda: _octets(self.w3.eth.call(transaction, block))  # type: ignore[arg-type]  # noqa: E731
+        return self._explained(transaction, what, look)
 
     def _explained(self, transaction: Mapping[str, Any], what: str, call: Callable[[], T]) -> T:
         try:
@@ -367,6 +368,36 @@ def error_words(answer: Answer) -> str:
     """A node's own words, cut short."""
     error = answer.get("error")
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
+
+
+def _block(number: int, block_hash: Any, timestamp: int, parent: Any) -> Block:
+    """A block's header fields.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    found = Block(BlockNumber(number), _octets(block_hash), timestamp, _octets(parent))
+    if len(found.hash) != 32 or len(found.parent_hash) != 32 or number < 0 or timestamp < 0:
+        raise ValueError("a block without a proper hash, number or time")
+    return found
+
+
+def _whole(value: Any) -> int:
+    """A number that is not negative; the library hands on whatever a node sends.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{str(value)[:80]} is no number")
+    return value
+
+
+def _octets(value: Any) -> bytes:
+    """As ``_whole``, for bytes."""
+    if not isinstance(value, bytes):
+        raise ValueError(f"{str(value)[:80]} is no bytes")  # noqa: TRY004 (an answer's fault, as above)
+    return bytes(value)
 
 
 def _revert_bytes(error: ContractLogicError) -> bytes:
