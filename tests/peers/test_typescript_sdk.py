@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from armlx_chain.devnet.world import Devnet
+from armlx_chain.storage.interface import VerifiedFile
 from armlx_chain.storage.zerog.client import Endpoint, ZeroGStorage
 from armlx_chain.storage.zerog.localnode import GatewayFault, LyingGateway
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.storage.zerog.upload import RpcPriceReader, ZeroGPublisher
-from armlx_chain.types import Address, Wei
+from armlx_chain.types import Address, Root, Wei
 
 pytestmark = pytest.mark.peer
 
@@ -113,16 +114,33 @@ def publisher(devnet: Devnet, sender: DevnetSender) -> ZeroGPublisher:
     )
 
 
+def downloaded(world: Devnet, root: Root, destination: Path) -> VerifiedFile:
+    """By our client, into a file; nothing else stays beside it."""
+    assert world.storage_url is not None
+    found = ZeroGStorage([Endpoint(world.storage_url)]).download(root, destination, max_bytes=1 << 24)
+    assert not list(destination.parent.glob(destination.name + ".part*"))
+    return found
+
+
+@pytest.mark.parametrize("way", ["bytes", "file"])
 @pytest.mark.parametrize("name", SIZES)
 def test_the_sdk_downloads_byte_for_byte_what_we_uploaded(
-    name: str, node: str, devnet: Devnet, tmp_path: Path
+    name: str, way: str, node: str, devnet: Devnet, tmp_path: Path
 ) -> None:
-    data = content(SIZES[name], "ours " + name)
-    root = publisher(devnet, DevnetSender(devnet)).publish(data, label=name)
+    data = content(SIZES[name], f"ours {way} {name}")
+    ours = publisher(devnet, DevnetSender(devnet))
+    if way == "file":
+        (tmp_path / "file").write_bytes(data)
+        assert ours.plan(tmp_path / "file").root == root_of(data)
+        root = ours.publish_file(tmp_path / "file", label=name)
+    else:
+        root = ours.publish(data, label=name)
     assert root == root_of(data)
     job = {"do": "download", "indexer": devnet.storage_url, "root": root.hex, "file": str(tmp_path / "got")}
     run_sdk(node, tmp_path, job)
     assert (tmp_path / "got").read_bytes() == data
+    assert downloaded(devnet, root, tmp_path / "ours").faults == ()
+    assert (tmp_path / "ours").read_bytes() == data
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -146,6 +164,11 @@ def test_we_download_byte_for_byte_what_the_sdk_uploaded(
         root, max_bytes=len(data), expected_size=len(data)
     )
     assert (found.data, found.faults) == (data, ())
+    assert downloaded(devnet, root, tmp_path / "ours").size == len(data)
+    assert (tmp_path / "ours").read_bytes() == data
+    sender = DevnetSender(devnet)
+    assert publisher(devnet, sender).publish_file(tmp_path / "file", label=name) == root
+    assert sender.count == 0, "what the SDK stored is there: nothing is paid again"
 
 
 def test_where_the_sdk_accepts_a_wrong_byte_our_client_names_the_liar(

@@ -32,8 +32,14 @@ async function download() {
 }
 
 let outcome;
+const began = performance.now();
+const cpuBefore = process.cpuUsage();
 try {
   outcome = { ok: true, ...(job.do === "upload" ? await upload() : await download()) };
+  const cpu = process.cpuUsage(cpuBefore);
+  outcome.milliseconds = Math.round(performance.now() - began);
+  outcome.peakMib = Math.round(process.resourceUsage().maxRSS / 1024);
+  outcome.cpuMilliseconds = Math.round((cpu.user + cpu.system) / 1000);
 } catch (error) {
   outcome = { ok: false, error: String(error?.stack ?? error) };
 }
