@@ -22,6 +22,7 @@ from tests.faults.schedules import Tally
 CHAIN_ID = 31337
 GWEI = 10**9
 TIMEOUT_SECONDS = 0.4
+CALM_TIMEOUT_SECONDS = 60.0
 FRESH_EVERY = 100
 """Schedules on one anvil, which keeps every state it ever had."""
 COUNTER = Address(to_checksum_address("0x" + "c0" * 20))
@@ -66,6 +67,7 @@ class AnvilWorld:
         self._proxy = proxy
         self._direct = direct
         self._now = 0.0
+        self._timeout = TIMEOUT_SECONDS
         self._sent: list[tuple[str, float]] = []
         self.confirmations = self._rng.choice([0, 0, 1, 2, 3])
         self._automine = self.confirmations == 0 and self._rng.random() < 0.5
@@ -86,7 +88,7 @@ class AnvilWorld:
 
     def connect(self) -> Rpc:
         return Rpc(
-            self._proxy.url, expected_chain_id=CHAIN_ID, timeout_seconds=TIMEOUT_SECONDS, clock=self.clock
+            self._proxy.url, expected_chain_id=CHAIN_ID, timeout_seconds=self._timeout, clock=self.clock
         )
 
     def clock(self) -> float:
@@ -116,7 +118,7 @@ class AnvilWorld:
     def calm(self) -> None:
         self._note_sent()
         self._proxy.behave()
-        self._wild = 0.0
+        self._wild, self._timeout = 0.0, CALM_TIMEOUT_SECONDS
         self._direct.call("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
 
     def intent(self, number: int) -> Intent:

@@ -34,7 +34,10 @@ BOUNDARIES = (
 PER_PROJECT = 6
 """Submissions before a fresh project, so that a submission's own checks stay as short as in life."""
 FINAL_RUNS = 3
+SUCCEEDED = (0, 3)
+"""Done now, or the finding that it was done: a kill may strike between the last step and the exit."""
 _SLACK = 1.05
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class KillCampaign:
         """Kill submissions at random points until so many kills have struck."""
         self._measure()
         while self.kills.points < points:
+            log.info("%d kills, %d submissions", self.kills.points, self.kills.submissions)
             submission = self._begin()
             for _ in range(self._rng.randint(2, 8)):
                 if self.kills.points >= points or not self._kill_once(submission):
@@ -90,7 +94,7 @@ class KillCampaign:
             self.kills.points += 1
             return True
         self.kills.missed += 1
-        if ended.code != 0:
+        if ended.code not in SUCCEEDED:
             self._report("a run that was not killed failed", ended)
         self._duration = 0.7 * self._duration + 0.3 * ended.seconds
         return False
@@ -112,7 +116,7 @@ class KillCampaign:
         evidence = submission.recorded_evidence()
         for _ in range(FINAL_RUNS):
             (ended,) = self._launcher.run(submission.job)
-            if ended.code in (0, 3):
+            if ended.code in SUCCEEDED:
                 break
         else:
             self._report("the last run failed", ended)
@@ -159,7 +163,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-boundaries", action="store_true", help="leave the journal boundaries out")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    logging.disable(logging.ERROR)  # servers tell of the connections that were cut
+    logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL)  # servers tell of cut connections
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    log.propagate = False
     started = time.monotonic()
     with open_world() as (world, launcher):
         campaign = KillCampaign(world, launcher, given.seed)
