@@ -259,13 +259,13 @@ logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 {before}
 from armlx_chain.storage.zerog.merkle import root_of
 root = root_of(bytes(range(256)) * {chunks})
-print(json.dumps({{"root": root.hex, "compiler": bool(sys.modules.get("llvmlite"))}}))
+print(json.dumps({"root": root.hex, "compiler": bool(sys.modules.get("llvmlite"))}))
 """
 
 
 def run_child(chunks: int, folder: Path, *, before: str = "", **env: str) -> tuple[dict[str, object], str]:
     done = subprocess.run(
-        [sys.executable, "-c", CHILD.format(before=before, chunks=chunks)],
+        [sys.executable, "-c", CHILD.replace("{before}", before).replace("{chunks}", str(chunks))],
         env={**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder), **env},
         cwd=PROJECT,
         capture_output=True,
@@ -295,6 +295,29 @@ def test_with_the_switch_the_root_is_the_same(tmp_path: Path, large_root: str) -
     found, talk = run_child(LARGE, tmp_path, ARMLX_PURE_HASHING="1")
     assert found == {"root": large_root, "compiler": False}
     assert talk == ""
+
+
+FORBID = """
+import ctypes
+PR_SET_MDWE, REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0):
+    print('{"unsupported": true}')
+    raise SystemExit
+"""
+
+
+def test_a_system_that_forbids_code_made_at_run_time_gets_the_same_root(
+    tmp_path: Path, large_root: str
+) -> None:
+    """The compiler would end the process there, as services with MemoryDenyWriteExecute would notice."""
+    lane_engine()
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems forbid it by other means")
+    found, talk = run_child(LARGE, tmp_path, before=FORBID)
+    if "unsupported" in found:
+        pytest.skip("this kernel cannot forbid it")
+    assert found["root"] == large_root
+    assert "forbids code made at run time" in talk
 
 
 def test_making_the_kernel_leaves_no_file_behind_that_could_be_replaced(

@@ -4,7 +4,7 @@
   put other native code in its place.
 - It is compared with the plain implementation before it is used. If it differs, cannot be made, or the CPU
   has no use for it, there is no kernel, and the callers hash the plain way: slower, never wrong.
-- ``ARMLX_PURE_HASHING=1`` keeps it from being made, for systems that forbid code made at run time.
+- It is not made where a system forbids code made at run time, nor if ``ARMLX_PURE_HASHING=1`` is set.
 - Calls release the interpreter's lock, so threads hash in parallel. The kernel has no state.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mmap
 import os
 import platform
 import sys
@@ -31,6 +32,7 @@ __all__ = [
     "LaneKernel",
     "Target",
     "build",
+    "code_is_allowed",
     "loaded_kernel",
     "make_kernel",
     "shared_kernel",
@@ -195,6 +197,26 @@ def build(width: int, target: Target, text: Callable[[int], str] = kernel_text) 
     return LaneKernel(width, roots, parents, engine)
 
 
+def code_is_allowed() -> bool:
+    """Whether this process may execute memory that it wrote.
+
+    Hardened systems refuse that, and the compiler takes no refusal: it would end the process. So it is tried
+    on one page before.
+    """
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:
+        return False
+    with page:
+        start = (ctypes.c_char * mmap.PAGESIZE).from_buffer(page)
+        start[0] = b"\0"
+        protect = ctypes.CDLL(None).mprotect
+        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        refused = protect(ctypes.addressof(start), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC)
+        del start
+    return not refused
+
+
 def _plain_level(level: Sequence[bytes]) -> list[bytes]:
     return [keccak256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
 
@@ -238,6 +260,9 @@ def make_kernel(
         width = suitable_width(target, platform.machine(), sys.byteorder)
         if width is None:
             log.info("no compiled hashing for this CPU (%s, %s)", platform.machine(), sys.byteorder)
+            return None
+        if not code_is_allowed():
+            log.warning("no compiled hashing: this system forbids code made at run time")
             return None
         kernel = build(width, target, text)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
