@@ -45,7 +45,7 @@ def find_user(chain: ChainAccess, account: Address, nonce: int) -> TxHash | None
             else:
                 low = middle
         return _in_block(chain, account, nonce, high)
-    except (ChainError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ChainError, ValueError, TypeError, LookupError, AttributeError) as error:
         log.info("who used nonce %d of %s cannot be found: %s", nonce, account, error)
         return None
 

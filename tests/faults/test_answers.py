@@ -196,3 +196,25 @@ def test_a_receipt_of_what_was_never_mined_does_not_count(desk: Desk) -> None:
     with pytest.raises(TransactionPending, match="not deep enough"):
         desk.do()
     assert desk.states == [State.SIGNED]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"result": None}, {"result": "0xzz"}, {"result": {"transactions": 7}}]
+)
+def test_an_endpoint_that_cannot_name_a_stranger_changes_nothing(desk: Desk, answer: Any) -> None:
+    class Silent(SimAccess):
+        asked = 0
+
+        def ask_many(self, asks: list[Any]) -> list[Any]:
+            self.asked += 1
+            if answer is None:
+                raise RpcUnavailable("no answer")
+            return [answer]
+
+    desk.access = Silent(desk.chain)
+    desk.chain.congested = True
+    desk.when(lambda: desk.chain.now > 21.0, desk.chain.stranger)
+    with pytest.raises(JournalError, match="used by a transaction we did not make"):
+        desk.do()
+    assert desk.access.asked >= 1
+    assert desk.states == [State.CANCELLED]
