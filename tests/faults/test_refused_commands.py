@@ -61,8 +61,8 @@ def test_bytes_that_are_no_protocol(refusal: Refusal, world: TinyWorld) -> None:
     refusal.require(["fetch", root], 1, "ProtocolInvalid", "schemaKind", "--output")
 
 
-def test_a_scheme_that_cannot_be_proven_yet(refusal: Refusal) -> None:
-    refusal.require(["fetch", "irys:" + "1" * 32], 1, "SchemeUnsupported", "not yet")
+def test_an_irys_id_where_no_irys_server_is_configured(refusal: Refusal) -> None:
+    refusal.require(["fetch", "irys:" + "1" * 32], 2, "UsageError", "No Irys server is configured")
 
 
 def test_storage_that_is_down(refusal: Refusal, world: TinyWorld) -> None:

@@ -278,7 +278,7 @@ def test_a_strangers_list_cannot_lead_into_the_own_network(indexer: str, node: s
 
 def test_irys_and_sha256_roots_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
     opened = open_storage(["http://127.0.0.1:1"], tmp_path)
-    with pytest.raises(SchemeUnsupported, match="not yet"):
+    with pytest.raises(UsageError, match="No Irys server"):
         opened.fetch(Root.parse("irys:" + "11" * 32), max_bytes=10)
     with pytest.raises(SchemeUnsupported, match="names no place"):
         opened.fetch(Root.parse("sha256:" + "11" * 32), max_bytes=10)
