@@ -153,7 +153,8 @@ def judge_heads(
     found: dict[str, tuple[Fault, str]] = {}
     for name, head in heads.items():
         if now is not None and head.timestamp > now + CLOCK_TOLERANCE_SECONDS:
-            found[name] = (Fault.LYING, f"claims a newest block {head.timestamp - now:.0f} s in the future")
+            ahead = f"{head.timestamp - now:.0f} s in the future, or this machine's clock is behind"
+            found[name] = (Fault.LYING, f"claims a newest block {ahead}")
         elif now is not None and max_age is not None and head.timestamp < now - max_age:
             found[name] = (Fault.STALE, f"has had no new block for {now - head.timestamp:.0f} s")
     rest = {name: head.number for name, head in heads.items() if name not in found}

@@ -57,6 +57,7 @@ class EndpointPool(Roster):
         self._wall = wall
         self._heads_due = clock()
         self._highest = 0
+        self._alone: str | None = None
 
     def request(self, ask: Ask) -> Answer:
         """The first good answer.
@@ -121,7 +122,9 @@ class EndpointPool(Roster):
         if unusable is not None and (not given or _is_too_wide(asks, unusable)):
             return unusable
         (name,) = given
-        log.info("only %s answered %s: nobody confirms it", name, asks[0].method)
+        if name != self._alone:
+            log.warning("only %s answers now: nobody confirms what it says", name)
+        self._alone = name
         return given[name]
 
     def receipt(self, tx_hash: str) -> dict[str, Any] | None:
