@@ -17,7 +17,6 @@ import contextlib
 import io
 import logging
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +47,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 10 << 30
 """Bytes kept unless something else is configured."""
+_COPIED_AT_ONCE = 1 << 20
 _LINK_FROM = 1 << 20
 """Files from this size on share their blocks with the cache; smaller ones are copied."""
 
@@ -362,6 +362,7 @@ def _link_or_copy(source: Path, file: BinaryIO, size: int, target: Path) -> None
                 return
             target.unlink()
     with target.open("xb") as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+        while block := file.read(_COPIED_AT_ONCE):
+            copy.write(block)
         copy.flush()
         os.fsync(copy.fileno())

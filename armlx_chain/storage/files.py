@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def staged(path: Path) -> Iterator[Staged]:
     Raises:
         MachineError: it cannot be written.
     """
-    there = Staged(path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.part"))
+    there = Staged(path.with_name(f".{path.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part"))
     try:
         try:
             yield there

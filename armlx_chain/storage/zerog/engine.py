@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from armlx_chain.storage.zerog.keccak import keccak256
-from armlx_chain.storage.zerog.kernel import LaneKernel, loaded_kernel, shared_kernel
 from armlx_chain.storage.zerog.shape import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from armlx_chain.storage.zerog.kernel import LaneKernel
 
 __all__ = ["KERNEL_AFTER", "PLAIN", "Engine", "LaneEngine", "PlainEngine", "best_engine"]
 
@@ -93,7 +95,9 @@ _count = _Count()
 
 def best_engine(size: int) -> Engine:
     """The engine for ``size`` bytes that are to be hashed now."""
-    kernel = loaded_kernel()
-    if kernel is None and _count.add(size) >= KERNEL_AFTER:
-        kernel = shared_kernel()
+    if _count.add(size) < KERNEL_AFTER:
+        return PLAIN
+    from armlx_chain.storage.zerog.kernel import shared_kernel  # not even ctypes is wanted for a small file
+
+    kernel = shared_kernel()
     return PLAIN if kernel is None else LaneEngine(kernel)
