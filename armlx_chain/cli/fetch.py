@@ -223,7 +223,21 @@ def _show_file(app: App, found: VerifiedFile, wish: Wish) -> None:
         with found.path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     register.proven(found.root, sha256, found.path)
+    _say_if_sealed(found)
     emit({**facts, "file": str(found.path)}, [f"Wrote {found.path}."], as_json=app.as_json)
+
+
+def _say_if_sealed(found: VerifiedFile) -> None:
+    """A file that looks encrypted is kept as it is stored; say how to open it."""
+    if found.root.scheme == "0g":
+        from armlx_chain.storage.zerog.encryption import read_header
+
+        header = read_header(found.path)
+        if header is not None:
+            say(
+                f"note: {found.path} begins like an encrypted file (version {header.version}). If it is one:"
+                f" armlx-chain decrypt {found.path} --key-file KEY -o FILE"
+            )
 
 
 def _show_verified(app: App, found: VerifiedBytes, wish: Wish) -> None:

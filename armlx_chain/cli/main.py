@@ -18,6 +18,8 @@ _COMMANDS = {
     "fetch": "armlx_chain.cli.fetch:fetch",
     "upload": "armlx_chain.cli.upload:upload",
     "cache": "armlx_chain.cli.cache:cache",
+    "decrypt": "armlx_chain.cli.stored:decrypt",
+    "join": "armlx_chain.cli.stored:join",
     "root": "armlx_chain.cli.root:root",
     "verify": "armlx_chain.cli.root:verify",
     "reproduce": "armlx_chain.cli.reproduce:reproduce",
