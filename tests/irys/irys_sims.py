@@ -17,7 +17,7 @@ from storage_sims import HttpSim, Sent, http
 
 from armlx_chain.encodings import base64url_encode
 from armlx_chain.irys_hosts import IrysHosts
-from armlx_chain.storage.http import BoundedHttp, Timeouts
+from armlx_chain.storage.http import Timeouts
 from armlx_chain.storage.irys.client import IrysStorage
 from armlx_chain.storage.irys.endpoints import Patience
 from armlx_chain.storage.irys.ids import format_id, parse_id
@@ -179,7 +179,3 @@ def hosts_of(*sims: SimIrys, **changes: Any) -> IrysHosts:
 
 def storage_of(*sims: SimIrys, timeouts: Timeouts = QUICK, **changes: Any) -> IrysStorage:
     return IrysStorage(hosts_of(*sims, **changes), timeouts=timeouts, patience=NO_WAIT)
-
-
-def client_of(*sims: SimIrys, timeouts: Timeouts = QUICK) -> BoundedHttp:
-    return BoundedHttp(timeouts, configured=[sim.url for sim in sims], redirect_hosts=["127.0.0.1"])
