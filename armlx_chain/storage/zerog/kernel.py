@@ -150,7 +150,11 @@ class Target:
         """This machine."""
         from llvmlite import binding
 
-        return cls(binding.get_host_cpu_name(), dict(binding.get_host_cpu_features()))
+        try:
+            features = dict(binding.get_host_cpu_features())
+        except RuntimeError:  # it can name the CPU only, as on some ARM systems: the name implies features
+            features = {}
+        return cls(binding.get_host_cpu_name(), features)
 
     def feature_list(self) -> str:
         return ",".join(("+" if has else "-") + name for name, has in sorted(self.features.items()))
