@@ -56,8 +56,9 @@ class Desk:
     def working(self, asked: dict[str, Any], bounds: dict[str, Any]) -> Iterator[OpenOrder]:
         """Hold the account while an order is carried out.
 
-        Its file goes when the order has ended, well or with a refusal. It stays when the outcome is open (a
-        transaction on its way, no endpoint, this process killed): the same command then carries on.
+        Its file goes when the order has ended and that was said, well or with a refusal. It stays when the
+        outcome is open (a transaction on its way, no endpoint, this process killed): the same command then
+        carries on. Put the report inside: nobody who never saw it may trade a second time by asking again.
         """
         with self.sender.exclusive():
             order = self.book.open(self.kind, self.sender.address, self.token.address, asked, bounds)
@@ -146,7 +147,7 @@ def buy(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool, 
         filled = carry_out_purchase(
             desk.sender, token, market.project_id, order, order_id=begun.id, progress=say
         )
-    _report(app, "Bought", "spent", market, filled, order.count, resumed=begun.resumed)
+        _report(app, "Bought", "spent", market, filled, order.count, resumed=begun.resumed)
 
 
 @click.command()
@@ -199,7 +200,7 @@ def sell(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool,
     bounds = {"count": order.count, "min_proceeds": order.min_proceeds}
     with desk.working(asked, bounds) as begun:
         filled = carry_out_sale(desk.sender, token, market.project_id, order, order_id=begun.id, progress=say)
-    _report(app, "Sold", "received", market, filled, order.count, resumed=begun.resumed)
+        _report(app, "Sold", "received", market, filled, order.count, resumed=begun.resumed)
 
 
 def buy_order(

@@ -9,6 +9,7 @@ import pytest
 from armlx_chain.chain.contracts import ProjectToken
 from tests.faults.fixtures import launcher
 from tests.faults.processes import Job, Launcher
+from tests.market.kill_campaign import campaign
 from tests.market.marketworld import MarketWorld
 
 __all__ = ["launcher"]
@@ -17,11 +18,11 @@ pytestmark = pytest.mark.integration
 
 BOOK = "armlx_chain.market.orderbook:"
 STEPS: dict[str, dict[str, Any]] = {
-    "the order is about to be written": {"call": f"{BOOK}OrderBook._write", "when": "before", "number": 1},
     "the order is written": {"call": f"{BOOK}OrderBook._write", "when": "after", "number": 1},
     "signed": {"event": "signed", "number": 1},
     "broadcast": {"event": "broadcast", "number": 1},
     "mined": {"event": "mined", "number": 1},
+    "the result is told": {"call": "armlx_chain.cli.trading:_report", "when": "after", "number": 1},
     "the order is about to end": {"call": f"{BOOK}OpenOrder.close", "when": "before", "number": 1},
 }
 
@@ -45,7 +46,7 @@ def test_a_killed_purchase_buys_once(world: MarketWorld, launcher: Launcher, ste
     assert list((world.home / "orders").iterdir()) == []
 
 
-@pytest.mark.parametrize(("step", "number"), [("signed", 2), ("broadcast", 1), ("mined", 2)])
+@pytest.mark.parametrize(("step", "number"), [("broadcast", 1), ("mined", 2)])
 def test_a_killed_sale_sells_every_part_once(
     world: MarketWorld, launcher: Launcher, step: str, number: int
 ) -> None:
@@ -74,3 +75,12 @@ def test_of_two_equal_purchases_at_the_same_moment_one_is_refused(
     ended = launcher.resume(paused)
     assert ended.code == 0, ended.text
     assert (token.balance_of(who), token.total_supply()) == (5, 5)
+
+
+def test_trades_killed_at_random_points_neither_repeat_nor_vanish(
+    world: MarketWorld, launcher: Launcher
+) -> None:
+    """The short form of scripts/campaigns/trades."""
+    found = campaign(world, launcher, rounds=3, seed=1)
+    assert found.wrong == []
+    assert found.rounds == 3
