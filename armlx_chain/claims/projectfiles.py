@@ -41,6 +41,7 @@ __all__ = [
     "Baseline",
     "fill_template",
     "git_tree",
+    "measured_baseline",
     "read_baseline",
     "read_data",
     "read_snapshot",
@@ -203,14 +204,23 @@ def read_baseline(folder: Path, protocol: Protocol, snapshot_root: Root) -> Base
         )
     rule = metric_rule(protocol.measurement.primary_metric)
     found = extract_metric(read_control_log(folder, facts), rule)
-    return _baseline(
+    return measured_baseline(
         rule.name, found.text, [found.text], facts.hardware_class, facts.environment_digest, snapshot_root
     )
 
 
-def _baseline(
+def measured_baseline(
     metric: str, text: str, samples: list[str], hardware: str, environment: str, snapshot_root: Root
 ) -> Baseline:
+    """A baseline with its record.
+
+    Args:
+        text: The metric's value, as a log would state it.
+        samples: The values of the single runs behind it.
+
+    Raises:
+        MetricError: the value is none that a primary metric may have.
+    """
     record = canonical_json(
         {
             "format": BASELINE_FORMAT,

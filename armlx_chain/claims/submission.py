@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armlx_chain.claims.runfolder import RunFolder
+from armlx_chain.claims.runfolder import RunFacts, RunFolder
 from armlx_chain.errors import FormatError
 from armlx_chain.formats.canonical import canonical_json, parse_canonical
+from armlx_chain.formats.evidence import Evidence
 from armlx_chain.types import Address, ProposalId, Root
 
 FORMAT = "armlx-submission/1"
@@ -136,6 +137,23 @@ class SubmissionStore:
     def abandoned(self, identifier: str) -> bool:
         """Whether it was given up."""
         return (self._folder / f"{identifier}.abandoned").exists()
+
+    def of_run(self, facts: RunFacts, miner: Address) -> Submission | None:
+        """The submission that was begun with this run by this miner, found by what it signed.
+
+        Raises:
+            FormatError: a record is damaged.
+        """
+        for path in sorted(self._folder.glob("*.json")):
+            record = self.find(path.stem)
+            claim = None if record is None else Evidence.parse(record.evidence).claim
+            if claim is None or claim.miner != miner or claim.project_id != facts.project_id:
+                continue
+            logs = (claim.run_log_digest.digest.hex(), claim.control_log_digest.digest.hex())
+            same_ledger = claim.domain.ledger.lower() == facts.ledger.lower()
+            if logs == (facts.run_log_sha256, facts.control_log_sha256) and same_ledger:
+                return record
+        return None
 
     def unfinished(self) -> list[Submission]:
         """Submissions that were begun, and neither completed nor given up; by the name of their records.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from armlx_chain.errors import ClaimRefused, UsageError
 
 if TYPE_CHECKING:
     from armlx_chain.chain.sender import Receipt
+    from armlx_chain.claims.submission import Submission, SubmissionStore
+    from armlx_chain.types import Address
 
 
 def _require_not_mined(receipt: Receipt | None) -> None:
@@ -26,61 +29,78 @@ def _require_not_mined(receipt: Receipt | None) -> None:
 
 
 @click.command()
-@click.option(
-    "--run",
-    "run",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The run folder, or the run.log in it.",
-)
+@click.option("--run", "run", type=click.Path(path_type=Path), help="The run folder, or the run.log in it.")
+@click.option("--submission", "identifier", help="Its name, as status shows it.")
 @signer_options
 @spending_options
 @network_options
-def abandon(app: App, key: SignerChoice, run: Path, yes: bool, dry_run: bool) -> int:
+def abandon(
+    app: App, key: SignerChoice, run: Path | None, identifier: str | None, yes: bool, dry_run: bool
+) -> int:
     """Give up the submission of a run before its proposal is on the ledger.
 
     What the ledger was allowed to take is set back to 0; tokens that were bought stay yours (see: sell). A
     run that was given up is not submitted again: run reproduce anew for that.
 
     \b
-    Example:
+    Examples:
       armlx-chain abandon --run runs/better --account me
+      armlx-chain abandon --submission 3f9c… --account me
     """
     from armlx_chain.claims import settling
-    from armlx_chain.claims.runfolder import peek_facts, read_run_folder, run_log_of
-    from armlx_chain.claims.submit import mined_receipt, pack_run
+    from armlx_chain.claims.submit import mined_receipt
     from armlx_chain.cli import wiring
+    from armlx_chain.formats.evidence import Evidence
 
-    run_log = run_log_of(run)
-    stated = peek_facts(run_log)
-    facts, token = wiring.claim_facts(app, stated.project_id)
-    signer = key.load(app)
-    identifier = pack_run(read_run_folder(run_log, facts.protocol), signer.address).id
-    store = wiring.submissions(app.settings)
-    if store.find(identifier) is None:
-        raise UsageError("No submission of this run was begun.", meaning="There is nothing to give up.")
+    if (run is None) == (identifier is None):
+        raise UsageError("Give either --run or --submission.")
+    signer, store = key.load(app), wiring.submissions(app.settings)
+    record = _begun(store, signer.address, run, identifier)
+    _, token = wiring.open_project(app, int(Evidence.parse(record.evidence).claim.project_id))
     sender = app.sender(signer)
-    _require_not_mined(mined_receipt(sender, identifier))
+    _require_not_mined(mined_receipt(sender, record.id))
     ledger = app.settings.network.proposal_ledger
     allowed = token.allowance(signer.address, ledger)
     plan: list[tuple[str, object]] = [
-        ("give up", f"the submission of {run_log}"),
-        ("allowance", f"{allowed} {facts.market.symbol}, set back to 0" if allowed else "none is left"),
-        ("tokens", f"{token.balance_of(signer.address)} {facts.market.symbol} stay with {signer.address}"),
+        ("give up", f"submission {record.id}"),
+        ("allowance", f"{allowed} {token.symbol()}, set back to 0" if allowed else "none is left"),
+        ("tokens", f"{token.balance_of(signer.address)} {token.symbol()} stay with {signer.address}"),
     ]
     if not confirm(plan, yes=yes, dry_run=dry_run):
         emit({"dry_run": True, "allowance": int(allowed)}, [], as_json=app.as_json)
         return 0
-    store.abandon(identifier)  # from here on none of its signed steps is broadcast any more
+    store.abandon(record.id)  # from here on none of its signed steps is broadcast any more
     sender.resume()
-    receipt = mined_receipt(sender, identifier)
+    receipt = mined_receipt(sender, record.id)
     if receipt is not None:
-        store.take_up(identifier)
+        store.take_up(record.id)
     _require_not_mined(receipt)
-    was_reset = settling.reset_allowance(sender, token, ledger, identifier=identifier)
+    was_reset = settling.reset_allowance(sender, token, ledger, identifier=record.id)
     emit(
-        {"abandoned": True, "allowance_reset": was_reset, "allowance": 0},
+        {"abandoned": True, "submission": record.id, "allowance_reset": was_reset, "allowance": 0},
         ["The submission is given up; the ledger may take nothing."],
         as_json=app.as_json,
     )
     return 0
+
+
+def _begun(store: SubmissionStore, miner: Address, run: Path | None, identifier: str | None) -> Submission:
+    """The record that is meant.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from armlx_chain.claims.runfolder import peek_facts, run_log_of
+
+    if run is not None:
+        found = store.of_run(peek_facts(run_log_of(run)), miner)
+    else:
+        known = re.fullmatch("[0-9a-f]{32}", identifier or "")
+        found = None if known is None else store.find(known.group())
+    if found is None:
+        raise UsageError(
+            "No such submission was begun.",
+            meaning="There is nothing to give up.",
+            next_step="See the unfinished ones with: armlx-chain status --account NAME",
+        )
+    return found

@@ -31,6 +31,7 @@ _COMMANDS = {
     "expire": "armlx_chain.cli.expire:expire",
     "claim-reward": "armlx_chain.cli.expire:claim_reward",
     "policy": "armlx_chain.cli.policy:policy",
+    "baseline": "armlx_chain.cli.baseline:baseline",
     "publish": "armlx_chain.cli.publish:publish",
     "validate": "armlx_chain.cli.validate:validate",
     "price": "armlx_chain.cli.market:price",

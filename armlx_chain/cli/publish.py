@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from armlx_chain.types import ProjectId, Tokens, Wei
 
 if TYPE_CHECKING:
     from armlx_chain.chain.sender import TxSender
-    from armlx_chain.claims.projectfiles import Baseline
+    from armlx_chain.claims.projectfiles import Baseline, Tree
     from armlx_chain.claims.publication import Publication, PublicationStore
     from armlx_chain.claims.publish import ProjectFiles, PublishedProject, TokenTerms
     from armlx_chain.protocol.model import Protocol
@@ -53,9 +54,40 @@ def _parse_role(
     return pairs
 
 
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--git --data --role``: a repository's revision, and its benchmark's files."""
+    command = click.option(
+        "--role",
+        "roles",
+        multiple=True,
+        required=True,
+        callback=_parse_role,
+        metavar="ROLE=GLOB",
+        help="What files are for: train, validation, fresh, tokenizer or byte-table.",
+    )(command)
+    command = click.option(
+        "--data",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        required=True,
+        help="The benchmark's files, as they lie in its cache folder.",
+    )(command)
+    what = "Take this revision's tree of the git repository, not the folder."
+    return click.option("--git", "revision", help=what)(command)
+
+
+def read_tree_option(folder: Path, revision: str | None) -> Tree:
+    """The snapshot a person named: a folder, or a revision of the git repository in it.
+
+    Raises:
+        UsageError: it cannot be read as one.
+    """
+    from armlx_chain.claims import projectfiles
+
+    return projectfiles.read_snapshot(folder) if revision is None else projectfiles.git_tree(folder, revision)
+
+
 @click.command()
 @click.argument("snapshot", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--git", "revision", help="Take this revision's tree of the git repository, not the folder.")
 @click.option(
     "--protocol",
     "template",
@@ -64,21 +96,7 @@ def _parse_role(
     help="protocol.json, or a template: ${baseline}, ${hardware}, ${created}, ${snapshot} and ${benchmark} in"
     " its strings are filled in.",
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="The benchmark's files, as they lie in its cache folder.",
-)
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    required=True,
-    callback=_parse_role,
-    metavar="ROLE=GLOB",
-    help="What files are for: train, validation, fresh, tokenizer or byte-table.",
-)
+@data_options
 @click.option(
     "--baseline-run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -178,11 +196,7 @@ def _prepare(app: App, given: _Given, terms: TokenTerms, creator: Any, store: Pu
     from armlx_chain.storage.zerog.merkle import root_of
 
     warnings = publication.check_terms(terms)
-    tree = (
-        projectfiles.read_snapshot(given.snapshot)
-        if given.revision is None
-        else projectfiles.git_tree(given.snapshot, given.revision)
-    )
+    tree = read_tree_option(given.snapshot, given.revision)
     snapshot_root = root_of(pack_tree(tree))
     manifest, data = projectfiles.read_data(given.data, given.roles)
     benchmark_root = root_of(manifest.encode())
@@ -280,18 +294,30 @@ def _rows(
 
 
 def _look_alikes(app: App, terms: TokenTerms) -> list[str]:
-    """Nothing ties a name to a creator: say so where it is taken."""
-    from armlx_chain.cli.claiming import project_ids
-    from armlx_chain.cli.wiring import open_project
+    """Nothing ties a name to a creator: say so where it is taken. All projects in a few round trips."""
+    from eth_abi import encode
 
-    found = []
-    for number in project_ids(app):
-        _, token = open_project(app, number)
-        if token.symbol() == terms.symbol or token.name() == terms.name:
-            found.append(
-                f"project {number} has that name or symbol already; people may take one for the other."
-            )
-    return found
+    import contracts_abi
+    from armlx_chain.chain.reading import ManyReader
+
+    projects = list(app.frontier.read().projects.values())
+    wanted = [("name", encode(["string"], [terms.name])), ("symbol", encode(["string"], [terms.symbol]))]
+    reads = [
+        (project.token, contracts_abi.function_selector("ProjectToken", what))
+        for project in projects
+        for what, _ in wanted
+    ]
+    answers = ManyReader(app.rpc, app.settings.network.multicall3).read(reads, "reading the names of tokens")
+    expected = [data for _ in projects for _, data in wanted]
+    taken = [
+        at // len(wanted)
+        for at, (found, data) in enumerate(zip(answers, expected, strict=True))
+        if found == data
+    ]
+    return [
+        f"project {projects[at].id} has that name or symbol already; people may confuse the two."
+        for at in dict.fromkeys(taken)
+    ]
 
 
 def _carry_out(app: App, prepared: _Prepared, sender: TxSender) -> PublishedProject:

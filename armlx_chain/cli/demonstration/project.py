@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from armlx_chain.claims.publish import ProjectFiles, PublishedProject, TokenTerms, publish_project
+from armlx_chain.cli.baseline import Amount, measure_snapshot
 from armlx_chain.cli.demonstration.stage import Stage, require, show, tell
-from armlx_chain.cli.reproduce import QUICK_RUNS, QUICK_SEED_RUNS, show_progress
+from armlx_chain.cli.reproduce import QUICK_RUNS, QUICK_SEED_RUNS
 from armlx_chain.cli.wiring import make_publisher
 from armlx_chain.devnet.benchmark.data import make_data
 from armlx_chain.devnet.benchmark.project import protocol_document, snapshot_files
@@ -20,11 +20,8 @@ from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, Manif
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Tokens, Wei
 from verifier import calibration
-from verifier.hardware import Machine, environment
-from verifier.judging import LOCK_FILE, interpreter_here, project_key
+from verifier.judging import project_key
 from verifier.model import Noise, bpb
-from verifier.rerun import Benchmark, HarnessRunner
-from verifier.sandbox.select import default_sandbox
 
 TERMS = TokenTerms("Small Text Benchmark", "SMALL", Wei(10**15), Wei(10**12), Tokens(1_000_000))
 
@@ -49,32 +46,13 @@ def measure_baseline(stage: Stage) -> Measured:
         ManifestEntry(f.path, len(data[f.path]), root_of(data[f.path]), ManifestRole(f.role)) for f in files
     )
     snapshot = snapshot_files()
-    sandbox, interpreter = default_sandbox(), interpreter_here(Path(sys.executable))
-    sandbox.check()
-    benchmark = Benchmark.prepare(
+    noise = measure_snapshot(
         snapshot,
         folder,
-        manifest.entries,
-        sandbox=sandbox,
-        interpreter=interpreter,
-        work=stage.folder / "work",
-    )
-    plan = calibration.Plan(
-        run_folder=stage.folder / "calibration",
-        hardware_class=Machine.here().hardware_class,
-        environment=environment(
-            lock=snapshot.get(LOCK_FILE, b""), settings=dict(interpreter.environment)
-        ).digest,
-        runs=QUICK_RUNS,
-        seed_runs=QUICK_SEED_RUNS,
-        shortcut=True,
-    )
-    noise = calibration.measure_noise(
-        HarnessRunner(benchmark, sandbox),
-        snapshot[plan.train_path],
-        plan=plan,
-        seed=secrets.token_bytes(32),
-        progress=show_progress,
+        manifest,
+        Amount(QUICK_RUNS, QUICK_SEED_RUNS, shortcut=True),
+        python=Path(sys.executable),
+        place=stage.folder,
     )
     key = project_key(root_of(pack_tree(snapshot)), root_of(manifest.encode()))
     calibration.save(stage.folder / "calibrations", key, noise)
