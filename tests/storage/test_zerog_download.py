@@ -286,6 +286,28 @@ def test_segments_come_from_all_nodes(tmp_path: Path) -> None:
     assert set(found.source.split(", ")) == {node.url for node in nodes}
 
 
+def test_a_node_that_holds_its_first_answer_back_holds_one_worker_and_not_the_download(
+    tmp_path: Path,
+) -> None:
+    holder, honest = SimStorage(DATA), SimStorage(DATA)
+    others_done, count = threading.Event(), itertools.count(1)
+
+    def hold(_: Any, answer: Any) -> Any:
+        others_done.wait(60)
+        return answer
+
+    def tell(_: Any, answer: Any) -> Any:
+        if next(count) == COUNT - 1:
+            others_done.set()
+        return answer
+
+    holder.hooks[PROVEN], honest.hooks[PROVEN] = hold, tell
+    indexer = listing(holder, honest)
+    with serving(indexer, holder, honest):
+        storage(indexer.url, workers=2).download(ROOT, tmp_path / "f", max_bytes=len(DATA))
+    assert (len(asked(holder)), len(asked(honest))) == (1, COUNT - 1)
+
+
 @pytest.mark.parametrize("start_entry", [1024, 2048, 3 * 1024])
 def test_shards_are_asked_by_the_global_segment_number(tmp_path: Path, start_entry: int) -> None:
     nodes = [SimStorage(DATA, start_entry=start_entry) for _ in range(4)]

@@ -243,6 +243,8 @@ LIES = {
     GatewayFault.SWAP: FaultKind.WRONG_BYTES,
     GatewayFault.STALL: FaultKind.STALLED,
     GatewayFault.DRIP: FaultKind.STALLED,
+    GatewayFault.CUT: FaultKind.NONSENSE,
+    GatewayFault.GARBAGE: FaultKind.NONSENSE,
 }
 
 

@@ -46,6 +46,13 @@ class View:
     def url(self) -> str:
         return self.api.url
 
+    def wait(self) -> tuple[bool, float, int]:
+        """How long an answer would take, for comparison. A node that has not answered yet is asked a second
+        time only where all others are busy with their first: should it stall, it stalls few workers.
+        """
+        unknown = self.seconds == 0.0
+        return unknown and self.in_flight > 0, self.seconds * (self.in_flight + 1), self.in_flight
+
     def is_responsible(self, index: int) -> bool:
         return self.shard.holds(self.info.start_segment + index)
 

@@ -101,7 +101,7 @@ class Transfer:
             candidates = [v for v in self._usable() if v.has_proofs and tried.get(v.url, 0) < 2]
             if not candidates:
                 return None
-            view = min(candidates, key=lambda v: (not v.is_responsible(index), v.seconds * (v.in_flight + 1)))
+            view = min(candidates, key=lambda v: (not v.is_responsible(index), *v.wait()))
             view.in_flight += 1
             return view
 

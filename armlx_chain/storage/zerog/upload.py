@@ -38,7 +38,7 @@ from armlx_chain.storage.http import BoundedHttp, Timeouts, as_fault
 from armlx_chain.storage.interface import Progress
 from armlx_chain.storage.jsonrpc import refusal_text
 from armlx_chain.storage.zerog import shape, wire
-from armlx_chain.storage.zerog.endpoints import Endpoint
+from armlx_chain.storage.zerog.endpoints import Endpoint, is_inner
 from armlx_chain.storage.zerog.merkle import FileTree
 from armlx_chain.storage.zerog.price import PriceReader, RpcPriceReader
 from armlx_chain.storage.zerog.source import BytesSource, FileSource, Source, segments_of
@@ -199,7 +199,7 @@ class ZeroGPublisher:
         self._submitter = submitter
         self._max_fee = max_fee
         self._settings = settings or UploadSettings()
-        self._nodes = UploadNodes(endpoint, flow_address, http or BoundedHttp(Timeouts(total=60.0)))
+        self._nodes = UploadNodes(endpoint, flow_address, http or _http_for(endpoint))
         self._clock = clock
         self._sleep = sleep
 
@@ -433,6 +433,12 @@ class ZeroGPublisher:
 def _hashed(source: Source, label: str, progress: Progress | None) -> _Job:
     """The one pass of hashing."""
     return _Job(FileTree.of_segments(segments_of(source), source.size), source, label, progress)
+
+
+def _http_for(endpoint: Endpoint) -> BoundedHttp:
+    """Nodes that a public indexer lists are never looked for in this machine's own network."""
+    configured = None if is_inner(endpoint.url) else [endpoint.url]
+    return BoundedHttp(Timeouts(total=60.0), configured=configured)
 
 
 def _stopped(tree: FileTree, error: EndpointFault) -> StorageUnavailable:

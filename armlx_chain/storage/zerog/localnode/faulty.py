@@ -49,6 +49,10 @@ class GatewayFault(StrEnum):
     """The answer never comes."""
     DRIP = "drip"
     """The answer comes one byte at a time."""
+    CUT = "cut"
+    """The connection is cut before the end of the answer."""
+    GARBAGE = "garbage"
+    """A web page comes instead of the answer."""
     SWAP = "swap"
     """The neighbouring segment for the one asked for; where there is none, two halves change places."""
 
@@ -187,6 +191,12 @@ class LyingGateway:
     def _paced(self, reply: Reply) -> Reply:
         if self.fault is GatewayFault.STALL:
             self._server.stopping.wait()
+        if self.fault is GatewayFault.CUT:
+            return Reply(
+                reply.status, reply.body, reply.content_type, reply.headers, announced=len(reply.body) + 1
+            )
+        if self.fault is GatewayFault.GARBAGE:
+            return Reply(200, b"<html>Please sign in</html>", "text/html")
         if self.fault is GatewayFault.DRIP:
             return Reply(reply.status, reply.body, reply.content_type, reply.headers, 1, self._pause)
         return reply
