@@ -77,27 +77,33 @@ class LaneEngine:
         return found + PLAIN.parents(level[whole:])
 
 
-class _Count:
-    """Bytes that this process was about to hash so far."""
+class _Choice:
+    """The process's engine: plain until enough was hashed, then decided for good."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bytes = 0
+        self._decided: Engine | None = None
 
-    def add(self, size: int) -> int:
+    def engine_for(self, size: int) -> Engine:
+        if self._decided is not None:
+            return self._decided
         with self._lock:
             self._bytes += size
-            return self._bytes
+            enough = self._bytes >= KERNEL_AFTER
+        if not enough:
+            return PLAIN
+        # Imported here: it takes longer than hashing a protocol.
+        from armlx_chain.storage.zerog.kernel import shared_kernel
+
+        kernel = shared_kernel()
+        self._decided = PLAIN if kernel is None else LaneEngine(kernel)
+        return self._decided
 
 
-_count = _Count()
+_choice = _Choice()
 
 
 def best_engine(size: int) -> Engine:
     """The engine for ``size`` bytes that are to be hashed now."""
-    if _count.add(size) < KERNEL_AFTER:
-        return PLAIN
-    from armlx_chain.storage.zerog.kernel import shared_kernel  # not even ctypes is wanted for a small file
-
-    kernel = shared_kernel()
-    return PLAIN if kernel is None else LaneEngine(kernel)
+    return _choice.engine_for(size)
