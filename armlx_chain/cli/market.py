@@ -16,7 +16,7 @@ from armlx_chain.types import Address, Wei
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import ProjectToken
     from armlx_chain.chain.rpc import BlockId
-    from armlx_chain.market.history import Movement, TokenEvent
+    from armlx_chain.market.history import Movement
     from armlx_chain.market.holding import Position
     from armlx_chain.market.quotes import Quote
     from armlx_chain.market.state import MarketState
@@ -114,8 +114,10 @@ def position(app: App, project_id: int, account: str | None, no_history: bool) -
       armlx-chain position --project 0 --account 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --json
     """
     owner = _owner(app, account)
-    token, market = open_market(app, project_id)
-    found = _read_position(app, token, market, owner, with_basis=not no_history)
+    # One block for everything: a trade in between must not make events and balance differ.
+    block = app.rpc.block("latest").number
+    token, market = open_market(app, project_id, block)
+    found = _read_position(app, token, market, owner, block, with_basis=not no_history)
     if found.basis is None and not no_history:
         say("warning: the events do not lead to the balance, so what it cost is left out.")
     emit(_position_data(market, found), table(_position_rows(market, found)), as_json=app.as_json)
@@ -190,12 +192,6 @@ def _next_token(market: MarketState) -> Wei | None:
         return None
 
 
-def _events(app: App, token: ProjectToken, first: int, last: int) -> list[TokenEvent]:
-    from armlx_chain.market.history import read_events
-
-    return read_events(token, first=first, last=last)
-
-
 def _creation_block(app: App, project_id: int, last: int) -> int:
     from armlx_chain.chain.logs import first_block_from
     from armlx_chain.cli.wiring import registry_of
@@ -206,11 +202,11 @@ def _creation_block(app: App, project_id: int, last: int) -> int:
 
 def _movements(app: App, token: ProjectToken, project_id: int, blocks: int | None) -> Sequence[Movement]:
     from armlx_chain.market.curve import Curve
-    from armlx_chain.market.history import movements
+    from armlx_chain.market.history import movements, read_events
 
     last = app.rpc.block("latest").number
     first = _creation_block(app, project_id, last) if blocks is None else max(0, last - blocks + 1)
-    events = _events(app, token, first, last)
+    events = read_events(token, first=first, last=last)
     curve = Curve(token.base_price(), token.slope())
     return movements(events, curve, token.total_supply(block=last))
 
@@ -261,9 +257,10 @@ def _owner(app: App, account: str | None) -> Address:
 
 
 def _read_position(
-    app: App, token: ProjectToken, market: MarketState, owner: Address, *, with_basis: bool
+    app: App, token: ProjectToken, market: MarketState, owner: Address, block: int, *, with_basis: bool
 ) -> Position:
     from armlx_chain.cli.wiring import ledger_of, open_proposals
+    from armlx_chain.market.history import read_events
     from armlx_chain.market.holding import cost_basis, position_of
     from armlx_chain.types import Tokens
 
@@ -272,15 +269,15 @@ def _read_position(
     staked = Tokens(sum(proposal.stake for proposal in mine))
     basis = None
     if with_basis:
-        last = app.rpc.block("latest").number
-        events = _events(app, token, _creation_block(app, market.project_id, last), last)
+        first = _creation_block(app, market.project_id, block)
+        events = read_events(token, first=first, last=block)
         basis = cost_basis(events, owner, ledger.address, open_stakes=staked)
     return position_of(
         market,
         owner,
-        balance=token.balance_of(owner),
+        balance=token.balance_of(owner, block=block),
         staked=staked,
-        claimable=ledger.claimable(market.project_id, owner),
+        claimable=ledger.claimable(market.project_id, owner, block=block),
         basis=basis,
     )
 

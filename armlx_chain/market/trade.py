@@ -43,7 +43,7 @@ def buy(
         Intent(
             key=key,
             to=token.address,
-            data=token.encode("buy"),
+            data=token.buy_data(),
             value=purchase.payment,
             what=f"buying {purchase.count} tokens",
             precondition=facts,
@@ -64,14 +64,14 @@ def simulate_sale(token: ProjectToken, seller: Address, count: int) -> Wei:
     Raises:
         ContractRevert: it would refuse (too few tokens, or a reserve that cannot pay).
     """
-    call = {"from": seller, "to": token.address, "data": "0x" + token.encode("sell", count).hex()}
+    call = {"from": seller, "to": token.address, "data": "0x" + token.sell_data(count).hex()}
     return Wei(int.from_bytes(token.rpc.call(call, f"selling {count} tokens", PENDING), "big"))
 
 
 def sell(sender: TxSender, token: ProjectToken, count: Tokens, *, key: str) -> tuple[Receipt, Wei]:
     """Carry out a sale; returns the receipt and the wei received, read from the event."""
     receipt = sender.execute(
-        Intent(key=key, to=token.address, data=token.encode("sell", count), what=f"selling {count} tokens")
+        Intent(key=key, to=token.address, data=token.sell_data(count), what=f"selling {count} tokens")
     )
     return receipt, read_sold(token, receipt)[1]
 
