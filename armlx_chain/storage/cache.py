@@ -22,16 +22,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Unpack
 
 from armlx_chain.errors import ContentMismatch, ContentTooLarge, MachineError, StorageError
 from armlx_chain.storage.files import staged, write_file
 from armlx_chain.storage.interface import (
     MAX_EVIDENCE_BYTES,
+    DownloadOptions,
     Evidence,
     Fault,
     FaultKind,
-    Progress,
     Prover,
     Storage,
     VerifiedBytes,
@@ -302,27 +302,19 @@ class CachedStorage:
         self._cache.keep(found)
         return replace(found, faults=(*faults, *found.faults))
 
-    def download(
-        self,
-        root: Root,
-        destination: Path,
-        *,
-        max_bytes: int,
-        expected_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> VerifiedFile:
+    def download(self, root: Root, destination: Path, **options: Unpack[DownloadOptions]) -> VerifiedFile:
         """See :meth:`armlx_chain.storage.interface.Storage.download`; ``source`` is ``cache`` for a hit."""
         faults: list[Fault] = []
+        expected_size, progress = options.get("expected_size"), options.get("progress")
         if expected_size is None or self._cache.size_of(root) == expected_size:
-            kept = self._cache.deliver(root, destination, max_bytes=max_bytes, faults=faults)
+            limit = options["max_bytes"]
+            kept = self._cache.deliver(root, destination, max_bytes=limit, faults=faults)
             if kept is not None:
                 if progress is not None:
                     progress.start(kept.size)
                     progress.advance(kept.size)
                 return replace(kept, faults=tuple(faults))
-        found = self._inner.download(
-            root, destination, max_bytes=max_bytes, expected_size=expected_size, progress=progress
-        )
+        found = self._inner.download(root, destination, **options)
         with _unkept():
             self._cache.put_file(root, found.path, found.evidence)
         return replace(found, faults=(*faults, *found.faults))

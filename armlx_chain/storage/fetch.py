@@ -12,13 +12,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from armlx_chain.errors import ContentMismatch, SchemeUnsupported, StorageUnavailable
 from armlx_chain.storage.cache import DEFAULT_LIMIT, CachedStorage, ContentCache
 from armlx_chain.storage.files import WholeFiles, staged
 from armlx_chain.storage.interface import (
-    Progress,
+    DownloadOptions,
     ProofKind,
     Storage,
     UnprovenSource,
@@ -51,18 +51,8 @@ class _Lazy:
     def fetch(self, root: Root, *, max_bytes: int, expected_size: int | None = None) -> VerifiedBytes:
         return self._storage(root).fetch(root, max_bytes=max_bytes, expected_size=expected_size)
 
-    def download(
-        self,
-        root: Root,
-        destination: Path,
-        *,
-        max_bytes: int,
-        expected_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> VerifiedFile:
-        return self._storage(root).download(
-            root, destination, max_bytes=max_bytes, expected_size=expected_size, progress=progress
-        )
+    def download(self, root: Root, destination: Path, **options: Unpack[DownloadOptions]) -> VerifiedFile:
+        return self._storage(root).download(root, destination, **options)
 
 
 class ContentStorage:
@@ -91,19 +81,9 @@ class ContentStorage:
         """See :meth:`armlx_chain.storage.interface.Fetcher.fetch`."""
         return self._storages[root.scheme].fetch(root, max_bytes=max_bytes, expected_size=expected_size)
 
-    def download(
-        self,
-        root: Root,
-        destination: Path,
-        *,
-        max_bytes: int,
-        expected_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> VerifiedFile:
+    def download(self, root: Root, destination: Path, **options: Unpack[DownloadOptions]) -> VerifiedFile:
         """See :meth:`armlx_chain.storage.interface.Storage.download`."""
-        return self._storages[root.scheme].download(
-            root, destination, max_bytes=max_bytes, expected_size=expected_size, progress=progress
-        )
+        return self._storages[root.scheme].download(root, destination, **options)
 
     def fetch_unproven(
         self, root: Root, *, max_bytes: int, sha256: bytes | None = None
@@ -147,14 +127,7 @@ class ContentStorage:
             self._cache.keep(replace(found, root=Root("sha256", sha256)))
 
     def download_pinned(
-        self,
-        root: Root,
-        destination: Path,
-        *,
-        sha256: bytes,
-        max_bytes: int,
-        expected_size: int | None = None,
-        progress: Progress | None = None,
+        self, root: Root, destination: Path, *, sha256: bytes, **options: Unpack[DownloadOptions]
     ) -> VerifiedFile:
         """A download whose SHA-256 must be ``sha256`` too before it gets its name.
 
@@ -162,9 +135,7 @@ class ContentStorage:
             ContentMismatch: the content of ``root`` has another digest.
         """
         unpinned = destination.with_name(destination.name + ".unpinned")
-        found = self.download(
-            root, unpinned, max_bytes=max_bytes, expected_size=expected_size, progress=progress
-        )
+        found = self.download(root, unpinned, **options)
         try:
             with unpinned.open("rb") as file:
                 _require_digest(root, hashlib.file_digest(file, "sha256").digest(), sha256)

@@ -10,9 +10,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 from armlx_chain.errors import MachineError
-from armlx_chain.storage.interface import Fetcher, Progress, VerifiedBytes, VerifiedFile
+from armlx_chain.storage.interface import DownloadOptions, Fetcher, VerifiedBytes, VerifiedFile
 from armlx_chain.types import Root
 
 __all__ = ["Staged", "WholeFiles", "cannot_write", "staged", "write_file"]
@@ -82,17 +83,10 @@ class WholeFiles:
         """See :meth:`armlx_chain.storage.interface.Fetcher.fetch`."""
         return self._inner.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
 
-    def download(
-        self,
-        root: Root,
-        destination: Path,
-        *,
-        max_bytes: int,
-        expected_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> VerifiedFile:
+    def download(self, root: Root, destination: Path, **options: Unpack[DownloadOptions]) -> VerifiedFile:
         """See :meth:`armlx_chain.storage.interface.Storage.download`; nothing is resumed here."""
-        found = self.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+        expected_size, progress = options.get("expected_size"), options.get("progress")
+        found = self.fetch(root, max_bytes=options["max_bytes"], expected_size=expected_size)
         if progress is not None:
             progress.start(len(found.data))
             progress.advance(len(found.data))

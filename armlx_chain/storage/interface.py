@@ -20,12 +20,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Required, TypedDict
 
 from armlx_chain.types import Root
 
 __all__ = [
     "MAX_EVIDENCE_BYTES",
+    "DownloadOptions",
     "Evidence",
     "Fault",
     "FaultKind",
@@ -206,6 +207,14 @@ class Fetcher(Protocol):
             SchemeUnsupported: this storage cannot prove roots of that scheme.
         """
         ...
+
+
+class DownloadOptions(TypedDict, total=False):
+    """The options of :meth:`Storage.download`, for those who hand them on."""
+
+    max_bytes: Required[int]
+    expected_size: int | None
+    progress: Progress | None
 
 
 class Storage(Fetcher, Protocol):
