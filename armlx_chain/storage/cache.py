@@ -104,8 +104,7 @@ class ContentCache:
                 return None
             file, size, evidence = opened
             if size > max_bytes:
-                if self._proven(root, file, size, evidence, faults):
-                    raise ContentTooLarge(f"{root} has {size} bytes; the limit is {max_bytes}.")
+                self._require_wrong(root, file, size, evidence, max_bytes, faults)
                 return None
             data = file.read(size)
             if not self._proven(root, io.BytesIO(data), size, evidence, faults):
@@ -129,7 +128,8 @@ class ContentCache:
                 return None
             file, size, evidence = opened
             if size > max_bytes:
-                raise ContentTooLarge(f"{root} has {size} bytes; the limit is {max_bytes}.")
+                self._require_wrong(root, file, size, evidence, max_bytes, faults)
+                return None
             with staged(destination) as there:
                 _link_or_copy(self.path_of(root), file, size, there.path)
                 with there.path.open("rb") as copy:
@@ -169,6 +169,23 @@ class ContentCache:
                     yield file, status.st_size, evidence
         finally:
             os.close(descriptor)
+
+    def _require_wrong(
+        self,
+        root: Root,
+        file: BinaryIO,
+        size: int,
+        evidence: Evidence,
+        max_bytes: int,
+        faults: list[Fault] | None,
+    ) -> None:
+        """A miss after all, if what is too large is wrong as well.
+
+        Raises:
+            ContentTooLarge: it is right.
+        """
+        if self._proven(root, file, size, evidence, faults):
+            raise ContentTooLarge(f"{root} has {size} bytes; the limit is {max_bytes}.")
 
     def _proven(
         self, root: Root, file: BinaryIO, size: int, evidence: Evidence, faults: list[Fault] | None

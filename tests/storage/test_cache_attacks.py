@@ -233,6 +233,18 @@ def test_a_file_beyond_the_limit_asked_for_is_too_large(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
+def test_a_wrong_entry_beyond_the_limit_is_a_miss_and_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path / "cache")
+    cache.put(root_of(SMALL), SMALL)
+    for ask in (
+        lambda: cache.find(root_of(SMALL), max_bytes=len(SMALL)),
+        lambda: cache.deliver(root_of(SMALL), tmp_path / "target", max_bytes=len(SMALL)),
+    ):
+        cache.path_of(root_of(SMALL)).write_bytes(SMALL + b"more")
+        assert ask() is None
+        assert not cache.path_of(root_of(SMALL)).exists()
+
+
 def test_a_destination_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     cache = ContentCache(tmp_path / "cache")
     cache.put(root_of(SMALL), SMALL)
