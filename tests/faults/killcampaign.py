@@ -96,6 +96,7 @@ class KillCampaign:
         self.kills.missed += 1
         if ended.code not in SUCCEEDED:
             self._report("a run that was not killed failed", ended)
+            return False
         self._duration = 0.7 * self._duration + 0.3 * ended.seconds
         return False
 
@@ -170,10 +171,13 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     with open_world() as (world, launcher):
         campaign = KillCampaign(world, launcher, given.seed)
-        if not given.no_boundaries:
-            campaign.at_boundaries()
-        if given.points:
-            campaign.at_random(given.points)
+        try:
+            if not given.no_boundaries:
+                campaign.at_boundaries()
+            if given.points:
+                campaign.at_random(given.points)
+        except KeyboardInterrupt:
+            print("interrupted; the submission at hand is not counted")
     print(summary(campaign.kills, time.monotonic() - started), flush=True)
     return 1 if campaign.kills.found else 0
 

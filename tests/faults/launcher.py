@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,9 @@ from armlx_chain.cli.main import cli as chain_cli
 from armlx_chain.cli.main import run
 from tests.faults import simulated
 from verifier.daemon.cli import cli as validator_cli
+
+NEVER = 99
+"""Exit code of a job that did not even get to its end in an orderly way."""
 
 
 def _stopper(stop: dict[str, Any]) -> Callable[[], None]:
@@ -99,8 +103,11 @@ def _start(job: dict[str, Any]) -> int:
     if pid == 0:
         try:
             _child(job)
+        except BaseException:  # noqa: BLE001 (a job that dies oddly must say so)
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
-            os._exit(99)
+            os._exit(NEVER)
     return pid
 
 
