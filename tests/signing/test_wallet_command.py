@@ -9,6 +9,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ def on_terminal(arguments: list[str], answers: list[tuple[bytes, str]]) -> tuple
         stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
     )  # fmt: skip
     os.close(inner)
-    shown, waiting, deadline = b"", list(answers), time.monotonic() + 120
+    shown, waiting, deadline = b"", list(answers), time.monotonic() + 200
     while time.monotonic() < deadline:
         try:
             read = os.read(terminal, 4096)
@@ -194,9 +195,16 @@ def on_terminal(arguments: list[str], answers: list[tuple[bytes, str]]) -> tuple
             break
         shown += read
         if waiting and waiting[0][0] in shown:
+            _wait_for_silence(terminal, deadline)
             os.write(terminal, waiting.pop(0)[1].encode() + b"\n")
     os.close(terminal)
     return shown.decode(), child.wait(timeout=60)
+
+
+def _wait_for_silence(terminal: int, deadline: float) -> None:
+    """A question is shown a moment before the terminal stops echoing and drops what was typed."""
+    while termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_a_mnemonic_file_and_another_keystore_are_imported(person: Person) -> None:
