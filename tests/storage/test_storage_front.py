@@ -126,6 +126,18 @@ def test_offline_serves_what_is_kept_and_nothing_else(
     assert not (tmp_path / "x").exists()
 
 
+def test_the_next_endpoint_is_asked_when_the_first_is_gone_and_the_first_is_named(
+    tmp_path: Path, zerog: SimStorage
+) -> None:
+    gone = SimStorage(FILE)
+    gone.stop()
+    storage = open_storage([gone.url, zerog.url], tmp_path / "cache", timeouts=CALM)
+    found = storage.download(root_of(FILE), tmp_path / "x", max_bytes=LIMIT)
+    assert (tmp_path / "x").read_bytes() == FILE
+    assert gone.url in {fault.endpoint for fault in found.faults}
+    assert zerog.url in found.source
+
+
 def test_places_are_looked_up_only_when_the_cache_does_not_do(tmp_path: Path, zerog: SimStorage) -> None:
     front(tmp_path, zerog).fetch(root_of(FILE), max_bytes=LIMIT)
 

@@ -129,10 +129,15 @@ def test_a_key_is_asked_for_before_anything_else(me: Uploader) -> None:
 # --- Irys --------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def bundler_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 4096)
+
+
 @pytest.fixture
-def bundler(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimIrys]:
+def bundler(bundler_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimIrys]:
     sim = SimIrys()
-    sim.key = rsa.generate_private_key(65537, 4096)
+    sim.key = bundler_key
     monkeypatch.setenv("ARMLX_IRYS_GATEWAY", sim.url)
     monkeypatch.setenv("ARMLX_IRYS_BUNDLER", sim.url)
     yield sim
