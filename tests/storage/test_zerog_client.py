@@ -28,7 +28,7 @@ from armlx_chain.types import Root
 
 pytestmark = pytest.mark.integration
 
-IMPATIENT = Timeouts(connect=5.0, read=5.0, total=10.0, transfer=10.0, overall=30.0)
+PATIENT = Timeouts(connect=60.0, read=60.0, total=60.0, transfer=60.0, overall=120.0)
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 5 * SEGMENT + 777))
 ROOT = FileTree.of(DATA).root
 PROVEN, PLAIN = "zgs_downloadSegmentWithProofByTxSeq", "zgs_downloadSegmentByTxSeq"
@@ -44,7 +44,7 @@ def serving(*sims: HttpSim) -> Iterator[None]:
 
 
 def storage(*endpoints: Endpoint) -> ZeroGStorage:
-    return ZeroGStorage(endpoints, timeouts=IMPATIENT)
+    return ZeroGStorage(endpoints, timeouts=PATIENT)
 
 
 def paths(sim: SimStorage) -> list[str]:
@@ -249,7 +249,7 @@ def test_an_endless_list_of_nodes_is_cut() -> None:
         {**entry, "url": f"http://127.0.0.1:1/{number}"} for number in range(900)
     ]
     with serving(sim):
-        client = ZeroGStorage([Endpoint(sim.url)], timeouts=IMPATIENT, max_nodes=4)
+        client = ZeroGStorage([Endpoint(sim.url)], timeouts=PATIENT, max_nodes=4)
         found = client.fetch(ROOT, max_bytes=len(DATA))
     assert found.source == sim.url, "the gateway, after four dead nodes"
     assert len(found.faults) == 4
@@ -288,7 +288,7 @@ def test_irys_and_sha256_roots_are_told_apart_from_unknown_ones(tmp_path: Path) 
 def test_the_cache_answers_before_the_network_and_is_filled_by_it(tmp_path: Path) -> None:
     sim = SimStorage(DATA)
     with serving(sim):
-        opened = open_storage([sim.url], tmp_path, timeouts=IMPATIENT)
+        opened = open_storage([sim.url], tmp_path, timeouts=PATIENT)
         assert opened.fetch(ROOT, max_bytes=len(DATA)).source == sim.url
         count = len(sim.requests)
         assert opened.fetch(ROOT, max_bytes=len(DATA)).source == "cache"

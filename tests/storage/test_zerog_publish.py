@@ -28,9 +28,9 @@ from armlx_chain.types import Address, Wei
 
 pytestmark = pytest.mark.integration
 
-FAST = UploadSettings(seen=5.0, final=5.0, poll=0.02, busy_retries=3)
+FAST = UploadSettings(seen=60.0, final=120.0, resend=1.0, poll=0.02, busy_retries=3)
 HASTY = UploadSettings(seen=0.3, final=0.3, poll=0.02, busy_retries=1)
-IMPATIENT = Timeouts(connect=5.0, read=5.0, total=10.0, transfer=10.0, overall=30.0)
+PATIENT = Timeouts(connect=60.0, read=60.0, total=60.0, transfer=60.0, overall=120.0)
 BIG = bytes(itertools.islice(itertools.cycle(range(251)), 25 * SEGMENT + 777))
 SMALL = b"a small document " * 200
 
@@ -56,13 +56,13 @@ def publisher(url: str, chain: SimChain, sender: SimSender, **options: Any) -> Z
         flow=sender,
         price=RpcPriceReader(chain.url),
         submitter=ACCOUNT,
-        http=BoundedHttp(IMPATIENT),
+        http=BoundedHttp(PATIENT),
         **options,
     )
 
 
 def fetch(url: str, data: bytes) -> bytes:
-    storage = ZeroGStorage([Endpoint(url)], timeouts=IMPATIENT)
+    storage = ZeroGStorage([Endpoint(url)], timeouts=PATIENT)
     return storage.fetch(root_of(data), max_bytes=len(data), expected_size=len(data)).data
 
 
@@ -256,6 +256,8 @@ def test_the_lying_gateway_is_caught_by_name(
     data = BIG[:size]
     publisher(node.url, chain, SimSender(chain)).publish(data, label="x")
     hurried = Timeouts(connect=2.0, read=1.0, total=1.2, transfer=1.2, overall=12.0)
+    if LIES[fault] is not FaultKind.STALLED:
+        hurried = PATIENT
     with LyingGateway(node.url, fault, position=7, pause=0.05) as liar:
         alone = ZeroGStorage([Endpoint(liar.url)], timeouts=hurried)
         with pytest.raises(StorageError) as caught:

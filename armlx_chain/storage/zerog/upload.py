@@ -2,14 +2,12 @@
 
 Steps:
 
-0. hash the file once, reading it piece by piece: root, segment proofs and submission nodes come from the
-   same pass; a file is never in memory as a whole;
+0. hash the file once, piece by piece: root, segment proofs and submission nodes come from the same pass;
 1. ask the nodes whether they know the root: final means done; known means no second transaction, ever;
 2. fee = sectors × the market's price; check it against the caller's bound; one transaction by the
    :class:`FlowSender`, which waits for its receipt;
 3. wait until the nodes have seen the submission;
-4. send to each chosen node the segments of its shard, with proofs, several at a time; what a node says it
-   has is skipped, what is there already is not an error;
+4. send each chosen node what it lacks of its shard, with proofs; what is there already is not an error;
 5. wait until all chosen nodes call it final; if they do not, send everything to them once more. Every wait
    has a deadline.
 
@@ -88,12 +86,14 @@ class UploadSettings:
     Attributes:
         seen: From the receipt until the nodes know the submission.
         final: From the last segment until it is final.
+        resend: Of that, until everything is sent once more to nodes that do not call it final.
         poll: Pause between two questions.
         busy_retries: Times a busy node is asked again for one batch.
     """
 
     seen: float = 120.0
     final: float = 600.0
+    resend: float = 120.0
     poll: float = 0.25
     busy_retries: int = 12
 
@@ -294,10 +294,11 @@ class ZeroGPublisher:
             self._settings.seen,
             f"all storage nodes to see submission {seq}",
         )
-        for trust_nodes in (True, False):
+        resend = min(self._settings.resend, self._settings.final)
+        for trust_nodes, patience in ((True, resend), (False, self._settings.final - resend)):
             while failed := self._send_all(job, targets, seq, trust_nodes=trust_nodes):  # 4
                 targets = self._nodes.cover([target for target in targets if target not in failed])
-            if self._becomes(partial(self._is_final, tree, targets, seq), self._settings.final / 2):  # 5
+            if self._becomes(partial(self._is_final, tree, targets, seq), patience):  # 5
                 return seq
         raise self._waited(self._settings.final, f"{tree.root} to become final")
 
