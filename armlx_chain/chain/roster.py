@@ -148,7 +148,7 @@ class Roster:
                 f"{name} answers for chain {actual}, but chain {self._expected} is configured.",
                 meaning="Nothing was sent.",
                 next_step="Give the right --rpc-url, or choose the network with --network.",
-                details={"actual": actual, "expected": self._expected, "endpoint": name},
+                details={"actual": actual, "expected": self._expected},
             )
         if self.several:
             self._compare_genesis(name, endpoint)
