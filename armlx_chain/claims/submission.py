@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armlx_chain.claims.runfolder import RunFacts, RunFolder
-from armlx_chain.errors import FormatError
+from armlx_chain.errors import ClaimRefused, FormatError
 from armlx_chain.formats.canonical import canonical_json, parse_canonical
 from armlx_chain.formats.evidence import Evidence
 from armlx_chain.types import Address, ProposalId, Root
@@ -170,3 +170,25 @@ class SubmissionStore:
 
     def _path(self, identifier: str) -> Path:
         return self._folder / f"{identifier}.json"
+
+
+def require_unsubmitted(store: SubmissionStore, identifier: str) -> None:
+    """Refuse a run that was already submitted completely, or given up.
+
+    Raises:
+        ClaimRefused: naming the proposal, if there is one.
+    """
+    if store.abandoned(identifier):
+        raise ClaimRefused(
+            "The submission of this run was given up.",
+            meaning="Nothing was sent.",
+            next_step="Run reproduce again for a submission of its own.",
+        )
+    proposal = store.finished(identifier)
+    if proposal is not None:
+        raise ClaimRefused(
+            f"This run was already submitted as proposal {proposal}.",
+            meaning="A second submission would lock a second stake on the same code. Nothing was sent.",
+            next_step=f"Follow it with: armlx-chain status --proposal {proposal}",
+            details={"proposal": int(proposal)},
+        )

@@ -258,28 +258,6 @@ def artifacts(packed: Packed, evidence: bytes) -> tuple[tuple[str, bytes], ...]:
     )
 
 
-def require_unsubmitted(store: SubmissionStore, identifier: str) -> None:
-    """Refuse a run that was already submitted completely, or given up.
-
-    Raises:
-        ClaimRefused: naming the proposal, if there is one.
-    """
-    if store.abandoned(identifier):
-        raise ClaimRefused(
-            "The submission of this run was given up.",
-            meaning="Nothing was sent.",
-            next_step="Run reproduce again for a submission of its own.",
-        )
-    proposal = store.finished(identifier)
-    if proposal is not None:
-        raise ClaimRefused(
-            f"This run was already submitted as proposal {proposal}.",
-            meaning="A second submission would lock a second stake on the same code. Nothing was sent.",
-            next_step=f"Follow it with: armlx-chain status --proposal {proposal}",
-            details={"proposal": int(proposal)},
-        )
-
-
 def require_same_terms(existing: Submission | None, terms: Terms) -> None:
     """A submission that was begun is carried on as it was begun, or not at all.
 

@@ -27,7 +27,7 @@ from armlx_chain.claims.runfolder import (
     read_run_folder,
     run_log_of,
 )
-from armlx_chain.claims.submission import Submission, SubmissionStore
+from armlx_chain.claims.submission import Submission, SubmissionStore, require_unsubmitted
 from armlx_chain.claims.submit import Packed, SubmitPlan, Terms
 from armlx_chain.cli import claiming, wiring
 from armlx_chain.cli.context import App, SignerChoice
@@ -104,7 +104,7 @@ def open_attempt(app: App, key: SignerChoice, source: Source) -> Attempt:
     run = read_run_folder(run_log, facts.protocol)
     signer = signer or key.load(app)
     packed = claims.pack_run(run, signer.address)
-    claims.require_unsubmitted(store, packed.id)
+    require_unsubmitted(store, packed.id)
     existing = store.find(packed.id)
     return Attempt(app, packed, facts, token, signer, app.sender(signer), store, existing)
 

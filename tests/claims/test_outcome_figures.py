@@ -41,7 +41,11 @@ class Staked:
 def plans(world: TinyWorld) -> dict[int, dict[str, Any]]:
     """What ``submit --dry-run`` says, by stake; and for one of them, what really submitting it says."""
     found = {stake: _plan(world, stake, "--dry-run") for stake in STAKES}
+    coins = world.rpc.balance(world.address("miner"))
     done = _plan(world, STAKES[-1])
+    spent = coins - world.rpc.balance(world.address("miner"))
+    assert 0 < spent <= int(done["costs_wei"]["total"]), "the plan's costs are an upper bound"
+    assert int(done["costs_wei"]["purchase"]) < spent
     assert done["outcomes"] == found[STAKES[-1]]["outcomes"]
     assert world.proposal(done["proposal"]).stake == STAKES[-1]
     return found

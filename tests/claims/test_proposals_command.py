@@ -24,7 +24,7 @@ def verdicts(document: dict[str, Any]) -> dict[str, str]:
 
 
 def test_open_ones_or_all_of_one_project_only(world: TinyWorld) -> None:
-    project = int(world.publish(symbol="LIST").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     sender = world.sender("rival")
     ids = [
         int(world.stake(sender, project, bytes([n]) * 32, b"\x01" * 32, -n, sender.address).id)
@@ -43,7 +43,7 @@ def test_open_ones_or_all_of_one_project_only(world: TinyWorld) -> None:
 
 
 def test_an_authors_own_papers_hold_and_a_copy_of_them_does_not(world: TinyWorld) -> None:
-    project = int(world.publish(symbol="AUTHOR").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     number = world.ledger.proposal_count()
     assert world.submit(world.write_run(project_id=project), world.home()).code == 0
     own = world.proposal(number)
@@ -77,7 +77,7 @@ def test_code_packed_for_another_project_does_not_hold(world: TinyWorld) -> None
     number = world.ledger.proposal_count()
     assert world.submit(world.write_run(), world.home()).code == 0
     own = world.proposal(number)
-    project = int(world.publish(symbol="ELSE").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     miner = world.sender("miner")
     moved = world.stake(miner, project, own.code_hash, own.evidence_hash, -1, miner.address)
     found = shown(world, "--verify", int(moved.id), code=3)

@@ -31,7 +31,7 @@ def refusal(world: TinyWorld) -> Refusal:
 @pytest.fixture(scope="module")
 def project(world: TinyWorld) -> int:
     """A project of its own: what is open here was opened by these tests."""
-    return int(world.publish(symbol="REFUSED").project_id)
+    return world.publish_raw(baseline=-9_000_000)
 
 
 def plainly(world: TinyWorld, run_log: Path, *extra: object, stake: int = STAKE) -> list[Any]:
@@ -129,7 +129,7 @@ def test_an_account_that_could_pay_the_stake_but_not_its_uploads(
 
 
 def test_overtaken_by_an_open_proposal(refusal: Refusal, world: TinyWorld) -> None:
-    project = int(world.publish(symbol="QUEUE").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     number = world.ledger.proposal_count()
     assert world.submit(world.write_run(project_id=project, gain="0.060000"), world.home()).code == 0
     for gain in ("0.050000", "0.060000"):
@@ -144,7 +144,7 @@ def test_overtaken_by_an_open_proposal(refusal: Refusal, world: TinyWorld) -> No
 
 
 def test_the_root_of_the_candidate_in_somebody_elses_proposal(refusal: Refusal, world: TinyWorld) -> None:
-    project = int(world.publish(symbol="COPIED").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     run_log = world.write_run(project_id=project)
     author = Authorship(
         world.address("miner"), world.registry.find_project(project).id, world.devnet.chain_id
@@ -159,7 +159,7 @@ def test_the_root_of_the_candidate_in_somebody_elses_proposal(refusal: Refusal, 
 
 
 def test_the_same_files_under_another_author(refusal: Refusal, world: TinyWorld) -> None:
-    project = int(world.publish(symbol="FILES").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     run_log = world.write_run(project_id=project)
     assert world.submit(run_log, world.home(), who="rival").code == 0
     given = plainly(world, run_log, "--despite-open")
@@ -167,7 +167,7 @@ def test_the_same_files_under_another_author(refusal: Refusal, world: TinyWorld)
 
 
 def test_the_code_of_the_current_best(refusal: Refusal, world: TinyWorld) -> None:
-    project = int(world.publish(symbol="BEST").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     world.move_best(project)
     run_log = world.write_run(project_id=project, gain="0.010000")
     best = world.registry.find_project(project)
@@ -181,7 +181,7 @@ def test_the_code_of_the_current_best(refusal: Refusal, world: TinyWorld) -> Non
 
 
 def test_an_own_candidate_that_nobody_judged_may_be_tried_again(refusal: Refusal, world: TinyWorld) -> None:
-    project = int(world.publish(symbol="AGAIN").project_id)
+    project = world.publish_raw(baseline=-9_000_000)
     run_log, number = world.write_run(project_id=project), world.ledger.proposal_count()
     assert world.submit(run_log, world.home()).code == 0
     given = plainly(world, run_log, "--dry-run", "--json")
