@@ -14,7 +14,7 @@ from armlx_chain.cli.context import App, SignerChoice, network_options, signer_o
 from armlx_chain.cli.keys import hot_warning
 from armlx_chain.cli.market import PROJECT, open_market, percent, warn_of_orientation
 from armlx_chain.cli.output import coin, confirm, emit, say
-from armlx_chain.errors import ContractRevert, InsufficientFunds, MarketError, UsageError
+from armlx_chain.errors import ContractRevert, InsufficientFunds, JournalError, MarketError, UsageError
 from armlx_chain.types import Tokens, Wei
 
 if TYPE_CHECKING:
@@ -53,14 +53,28 @@ class Desk:
         return self.book.carry_on(self.kind, self.sender.address, self.token.address, asked)
 
     @contextmanager
-    def working(self, asked: dict[str, Any], bounds: dict[str, Any]) -> Iterator[OpenOrder]:
+    def working(
+        self, asked: dict[str, Any], bounds: dict[str, Any], earlier: OpenOrder | None
+    ) -> Iterator[OpenOrder]:
         """Hold the account while an order is carried out.
 
         Its file goes when the order has ended and that was said, well or with a refusal. It stays when the
         outcome is open (a transaction on its way, no endpoint, this process killed): the same command then
         carries on. Put the report inside: nobody who never saw it may trade a second time by asking again.
+
+        Args:
+            earlier: The interrupted order that the plan spoke of, if any.
+
+        Raises:
+            JournalError: another process works with this account, or began this order since.
         """
         with self.sender.exclusive():
+            found = self.earlier(asked)
+            if (found and found.id) != (earlier and earlier.id):
+                raise JournalError(
+                    "Another process worked on this order while the plan was shown.",
+                    next_step="Run this again to see how it stands.",
+                )
             order = self.book.open(self.kind, self.sender.address, self.token.address, asked, bounds)
             if order.resumed:
                 self.sender.resume()
@@ -143,7 +157,7 @@ def buy(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool, 
               "min_tokens": order.min_tokens}, [], as_json=app.as_json)  # fmt: skip
         return
     bounds = {"max_spend": order.max_spend, "min_tokens": order.min_tokens}
-    with desk.working(asked, bounds) as begun:
+    with desk.working(asked, bounds, earlier) as begun:
         filled = carry_out_purchase(
             desk.sender, token, market.project_id, order, order_id=begun.id, progress=say
         )
@@ -198,7 +212,7 @@ def sell(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool,
              as_json=app.as_json)  # fmt: skip
         return
     bounds = {"count": order.count, "min_proceeds": order.min_proceeds}
-    with desk.working(asked, bounds) as begun:
+    with desk.working(asked, bounds, earlier) as begun:
         filled = carry_out_sale(desk.sender, token, market.project_id, order, order_id=begun.id, progress=say)
         _report(app, "Sold", "received", market, filled, order.count, resumed=begun.resumed)
 
