@@ -173,8 +173,8 @@ class TxSender:
     def done(self, key: str) -> Receipt | None:
         """The receipt of an intent that was mined successfully before.
 
-        Attempts given up are looked at too: an endpoint that lagged behind, or lied, may have called a nonce
-        used or bytes impossible before it showed the receipt, and the deed must not be done again.
+        Attempts given up or reverted are looked at too: an endpoint that lagged behind, or lied, may have
+        called a nonce used, bytes impossible or a success a revert, and the deed must not be done again.
 
         Raises:
             TransactionPending: it was mined, or an attempt given up shows a receipt, but the chain does not
@@ -186,7 +186,7 @@ class TxSender:
                 if raw is not None and int(raw["status"]) == 1:
                     return _receipt(attempt.tx_hash, raw)
                 raise _unclear(attempt)
-            if attempt.state in (State.CANCELLED, State.REPLACED):
+            if attempt.state is not State.SIGNED:
                 raw = self._proven(attempt)
                 if raw is not None and int(raw["status"]) == 1:
                     return _receipt(attempt.tx_hash, raw)
@@ -235,13 +235,17 @@ class TxSender:
         for attempt in self._journal.attempts(key):
             if attempt.state is State.MINED and self._vanished(attempt):
                 note = "its block was reorganised away"
-            elif attempt.state is State.CANCELLED and self._proven(attempt) is not None:
-                note = "it was mined after all"
+            elif attempt.state in (State.CANCELLED, State.REVERTED) and self._succeeded(attempt):
+                note = "it was mined, and succeeded, after all"
             else:
                 continue
             log.warning("%s: %s", attempt.key, note)
             self._journal.reopen(attempt, note)
             self._finish(attempt)
+
+    def _succeeded(self, attempt: Attempt) -> bool:
+        raw = self._proven(attempt)
+        return raw is not None and int(raw["status"]) == 1
 
     def _vanished(self, attempt: Attempt) -> bool:
         if attempt.block_number is None or self._rpc.receipt(attempt.tx_hash) is not None:

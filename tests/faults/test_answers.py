@@ -11,6 +11,7 @@ from armlx_chain.chain.journal import State
 from armlx_chain.chain.rawtx import read_signed
 from armlx_chain.chain.rpc import NodeRefused
 from armlx_chain.errors import (
+    ContractRevert,
     InsufficientFunds,
     JournalError,
     RpcUnavailable,
@@ -218,3 +219,20 @@ def test_an_endpoint_that_cannot_name_a_stranger_changes_nothing(desk: Desk, ans
         desk.do()
     assert desk.access.asked >= 1
     assert desk.states == [State.CANCELLED]
+
+
+def test_a_success_that_was_twice_called_a_revert_is_not_repeated(desk: Desk) -> None:
+    class Lying(SimAccess):
+        lies = True
+
+        def receipt(self, tx_hash: TxHash) -> dict[str, Any] | None:
+            honest = super().receipt(tx_hash)
+            return {**honest, "status": 0} if honest and self.lies else honest
+
+    desk.access = Lying(desk.chain)
+    with pytest.raises(ContractRevert):
+        desk.do()
+    assert desk.states == [State.REVERTED]
+    desk.access.lies = False
+    desk.do()
+    assert (desk.effects, desk.states) == (1, [State.MINED])
