@@ -29,7 +29,11 @@ def parse_size(text: str) -> int:
             next_step="Write bytes, or a number with kB, MB, GB, KiB, MiB or GiB.",
         )
     number, unit, binary = match.groups()
-    return int(number) * (1024 if binary else 1000) ** _POWER.get(unit or "", 0)
+    base = 1024 if binary else 1000
+    size = int(number)
+    for _ in range(_POWER.get(unit or "", 0)):
+        size *= base
+    return size
 
 
 def show_size(count: int) -> str:
@@ -53,7 +57,7 @@ def cache_limit(env: Mapping[str, str]) -> int:
     return parse_size(text) if text else DEFAULT_LIMIT
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
     name = "size"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
