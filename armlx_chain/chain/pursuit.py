@@ -329,10 +329,13 @@ class Pursuit:
         address = self._desk.signer.address
         other = find_user(self._desk.chain, address, self._nonce)
         named = "a transaction" if other is None else f"transaction {other}, which"
+        given_up = any(attempt.is_cancellation for attempt in waiting) or not (
+            original.precondition is None or self._desk.holds(original.precondition)
+        )
         self._desk.journal.settle_all(
             Ending(attempt, State.CANCELLED, "nonce used by another transaction") for attempt in waiting
         )
-        if any(attempt.is_cancellation for attempt in waiting):
+        if given_up:
             return stale(original, f"its nonce was used by {named} we did not make")
         return JournalError(
             f"Nonce {self._nonce} of {address} was used by {named} we did not make.",
