@@ -3,7 +3,7 @@
 - It names the transaction that was asked for.
 - The account's count of mined transactions is past its nonce.
 - The block that it names is on the chain of the blocks above it, by their parents' hashes, down from the
-  block that makes it deep enough.
+  block that makes it deep enough, and lists the transaction.
 - Asked again afterwards, it is the same.
 """
 
@@ -69,7 +69,7 @@ def is_settled(chain: ChainAccess, seen: Sighting, *, head: int, confirmations: 
     Raises:
         ChainError: the endpoint cannot be read.
     """
-    if head < seen.block_number + confirmations or not _is_ancestor(chain, seen, confirmations):
+    if head < seen.block_number + confirmations or not _is_inside(chain, seen, confirmations):
         return False
     again = chain.receipt(seen.tx_hash)
     if again is None or read_receipt(seen.tx_hash, again) != seen:
@@ -78,7 +78,7 @@ def is_settled(chain: ChainAccess, seen: Sighting, *, head: int, confirmations: 
     return True
 
 
-def _is_ancestor(chain: ChainAccess, seen: Sighting, confirmations: int) -> bool:
+def _is_inside(chain: ChainAccess, seen: Sighting, confirmations: int) -> bool:
     block = chain.find_block(seen.block_number + confirmations)
     while block is not None and block.number > seen.block_number:
         parent = chain.find_block(block.number - 1)
@@ -86,4 +86,11 @@ def _is_ancestor(chain: ChainAccess, seen: Sighting, confirmations: int) -> bool
             log.info("the chain moved between two looks at block %d", block.number)
             return False
         block = parent
-    return block is not None and block.number == seen.block_number and block.hash == seen.block_hash
+    if block is None or block.number != seen.block_number or block.hash != seen.block_hash:
+        return False
+    if bytes.fromhex(seen.tx_hash[2:]) not in block.transactions:
+        log.warning(
+            "block %d does not hold transaction %s, whose receipt names it", block.number, seen.tx_hash
+        )
+        return False
+    return True

@@ -66,12 +66,13 @@ class NodeRefused(ChainError):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The header fields we use."""
+    """What we use of a block: header fields, and the hashes of its transactions."""
 
     number: BlockNumber
     hash: bytes
     timestamp: int
     parent_hash: bytes = b""
+    transactions: tuple[bytes, ...] = ()
 
 
 class _Door(BaseProvider):
@@ -230,7 +231,8 @@ class Rpc:
 
         def look() -> Block:
             raw: Any = self.w3.eth.get_block(identifier)  # type: ignore[arg-type]
-            return _block(_whole(raw["number"]), raw["hash"], _whole(raw["timestamp"]), raw["parentHash"])
+            number, timestamp = _whole(raw["number"]), _whole(raw["timestamp"])
+            return _block(number, raw["hash"], timestamp, raw["parentHash"], raw["transactions"])
 
         found = self.guarded("eth_getBlockByNumber", look)
         if isinstance(identifier, int) and found.number != identifier:
@@ -262,7 +264,8 @@ class Rpc:
             return None
         try:
             hashes = (bytes.fromhex(raw["hash"][2:]), bytes.fromhex(raw["parentHash"][2:]))
-            found = _block(int(raw["number"], 16), hashes[0], int(raw["timestamp"], 16), hashes[1])
+            inside = [bytes.fromhex(tx_hash[2:]) for tx_hash in raw["transactions"]]
+            found = _block(int(raw["number"], 16), hashes[0], int(raw["timestamp"], 16), hashes[1], inside)
         except (KeyError, TypeError, ValueError) as error:
             raise self._nonsense("eth_getBlockByNumber", str(error)) from error
         if found.number != number:
@@ -370,13 +373,16 @@ def error_words(answer: Answer) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
 
 
-def _block(number: int, block_hash: Any, timestamp: int, parent: Any) -> Block:
-    """A block's header fields.
+def _block(number: int, block_hash: Any, timestamp: int, parent: Any, inside: Any) -> Block:
+    """A block, of what a node said of it.
 
     Raises:
         ValueError, TypeError: they are none.
     """
-    found = Block(BlockNumber(number), _octets(block_hash), timestamp, _octets(parent))
+    if not isinstance(inside, list):
+        raise ValueError("a block without a list of transactions")  # noqa: TRY004 (an answer's fault)
+    hashes = tuple(_octets(tx_hash) for tx_hash in inside)
+    found = Block(BlockNumber(number), _octets(block_hash), timestamp, _octets(parent), hashes)
     if len(found.hash) != 32 or len(found.parent_hash) != 32 or number < 0 or timestamp < 0:
         raise ValueError("a block without a proper hash, number or time")
     return found

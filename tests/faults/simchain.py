@@ -206,7 +206,8 @@ class SimAccess:
         if not 0 <= number <= self._head():
             return None
         block = self.chain.blocks[number]
-        return Block(BlockNumber(number), block.hash, block.timestamp, block.parent_hash)
+        inside = tuple(bytes.fromhex(tx.tx_hash[2:]) for tx in block.txs)
+        return Block(BlockNumber(number), block.hash, block.timestamp, block.parent_hash, inside)
 
     def balance(self, account: Address) -> Wei:
         return Wei(self.chain.balance_wei)
