@@ -65,9 +65,7 @@ def protocol_document(*, baseline_notes: str, created_at: str, owner: str = "arm
         "environment": {
             "osHints": ["linux", "darwin-arm64"],
             "setupCommands": ["python prepare.py"],
-            "assetPrep": [
-                "Shards, tokenizer and byte table of the benchmark bundle go to ~/.cache/autoresearch."
-            ],
+            "assetPrep": ["Shards, tokenizer and byte table of the bundle go to ~/.cache/autoresearch."],
             "constraints": {"noNewDependencies": True, "networkPolicy": "offline"},
         },
         "mutableSurface": {
