@@ -29,6 +29,10 @@ Resolver = Callable[[str, int, float], list[str]]
 _MAX_URL = 4096
 _PRINTABLE = re.compile(r"[!-~]+")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that was ever given to the open internet (RFC 4291, 2.4); the library calls much of the rest global,
+such as ``::127.0.0.1``, ``fec0::/10`` and ``64:ff9b:1::/48``, which networks translate to their own addresses.
+"""
 
 
 class AddressRefused(Exception):
@@ -47,7 +51,7 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
-        if found.teredo is not None:
+        if found.teredo is not None or found not in _GLOBAL_UNICAST:
             return False
     return found.is_global and not found.is_multicast
 
@@ -112,7 +116,9 @@ class AddressRules:
         host = _split(url).hostname or ""
         if self.trusts(url, first=first):
             return
-        if host == "localhost" or host.endswith(".localhost") or (_is_numeric(host) and not is_public(host)):
+        name = host.rstrip(".")
+        here = name == "localhost" or name.endswith(".localhost")
+        if here or (_is_numeric(host) and not is_public(_plain(host))):
             raise AddressRefused(f"{host} is a private address that was not configured")
 
     def redirected(self, url: str, location: str, *, first: str) -> str:
@@ -182,9 +188,17 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
+def _plain(host: str) -> str:
+    """An address in its usual spelling. Resolvers and proxies read 2130706433, 0x7f.1 and 127.1 as one too."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
+    except (OSError, ValueError):  # a name, or IPv6
+        return host
+
+
 def _is_numeric(host: str) -> bool:
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        ipaddress.ip_address(_plain(host).partition("%")[0])
     except ValueError:
         return False
     return True

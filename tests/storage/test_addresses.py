@@ -47,6 +47,11 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
         "fd12:3456::1",
         "ff02::1",
         "2001:db8::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "5f00::1",
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
         "2002:7f00:1::",
@@ -109,6 +114,23 @@ def test_a_learned_url_must_not_name_a_private_address(host: str) -> None:
     with pytest.raises(AddressRefused, match="private"):
         rules.check_url(f"http://{host}:5678/", first=f"http://{host}:5678/")
     AddressRules([f"http://{host}:1/"], None).check_url(f"http://{host}:5678/", first=PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f000001", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost.", "0"]
+)
+def test_a_learned_url_must_not_spell_a_private_address_in_a_way_of_its_own(host: str) -> None:
+    """Behind a proxy nothing but the spelling can be judged here."""
+    rules = AddressRules([PUBLIC], None)
+    with pytest.raises(AddressRefused, match="private"):
+        rules.check_url(f"http://{host}:5678/", first=PUBLIC)
+    with pytest.raises(AddressRefused, match="private"):
+        rules.redirected("https://a.example/x", f"https://{host}/y", first=PUBLIC)
+
+
+@pytest.mark.parametrize("host", ["134744072", "8.8.8.8", "a.example", "127.0.0.1.example", "beef.example"])
+def test_public_addresses_and_names_are_left_alone(host: str) -> None:
+    AddressRules([PUBLIC], None).check_url(f"http://{host}:5678/", first=PUBLIC)
 
 
 def test_a_url_that_the_person_asked_for_may_be_private_but_not_what_it_leads_to() -> None:
