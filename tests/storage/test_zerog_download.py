@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import threading
@@ -483,6 +484,47 @@ def test_nodes_that_disagree_about_the_size_are_both_tried(tmp_path: Path) -> No
         found = storage(indexer.url).download(ROOT, tmp_path / "f", max_bytes=len(DATA))
     assert (tmp_path / "f").read_bytes() == DATA
     assert {fault.endpoint for fault in found.faults} == {wrong.url}
+
+
+def test_a_false_size_does_not_cost_what_an_earlier_run_proved(tmp_path: Path) -> None:
+    """The liar is asked first; its length has another padding than the file's."""
+    destination = stopped_half_way(tmp_path, 7)
+    liar, honest = SimStorage(DATA), SimStorage(DATA)
+    node = [[33, ROOT.hex]]
+    liar.hooks["zgs_getFileInfo"] = lambda _, h: {
+        **h,
+        "tx": {**h["tx"], "size": 1 << 40, "merkleNodes": node},
+    }
+    no_gateway(liar)
+    with serving(liar, honest):
+        found = storage(liar.url, honest.url).download(ROOT, destination, max_bytes=1 << 41)
+    assert {fault.endpoint for fault in found.faults} == {liar.url}
+    assert destination.read_bytes() == DATA
+    assert sorted(asked(honest)) == list(range(7, COUNT))
+
+
+def test_a_false_size_that_no_disk_could_hold_does_not_stop_the_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system without sparse files, room for what a liar announces is never there."""
+    real = os.ftruncate
+
+    def without_sparse_files(descriptor: int, length: int) -> None:
+        if length > 1 << 30:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor, length)
+
+    monkeypatch.setattr(os, "ftruncate", without_sparse_files)
+    liar, honest = SimStorage(DATA), SimStorage(DATA)
+    node = [[33, ROOT.hex]]
+    liar.hooks["zgs_getFileInfo"] = lambda _, h: {
+        **h,
+        "tx": {**h["tx"], "size": 1 << 40, "merkleNodes": node},
+    }
+    no_gateway(liar)
+    with serving(liar, honest):
+        storage(liar.url, honest.url).download(ROOT, tmp_path / "f", max_bytes=1 << 41)
+    assert (tmp_path / "f").read_bytes() == DATA
 
 
 def test_a_size_claim_reserves_no_memory_and_no_disk(tmp_path: Path) -> None:

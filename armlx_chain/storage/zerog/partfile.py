@@ -64,6 +64,8 @@ class PartFile:
         self._base = base
         self._held = Held(1)
         self._begun = False
+        self._header = b""
+        self._is_begun_anew = False
         self._proven: set[int] = set()
         self._lock = threading.Lock()
         self.end = base
@@ -106,20 +108,21 @@ class PartFile:
         self._held = Held(size)
         self.end = self._base + size
         self._tally.start(size)
-        if os.fstat(self._data).st_size < self.end:
-            os.ftruncate(self._data, self.end)
         self._begun = True
         claims = self._claims(size)
         if claims:
             self._check_claims(claims)
 
     def _claims(self, size: int) -> dict[int, bytes]:
-        """What the log says is here; the log is begun anew if it is about another file."""
-        header = _HEADER.pack(_MAGIC, self._root.digest, shape.padded_chunks(size), self._base)
+        """What the log says is here: nothing, if it is about another file.
+
+        A log about another file stays until something of this one is proven: whoever merely says that the
+        file has another length must not make an earlier run's work be done again.
+        """
+        self._header = _HEADER.pack(_MAGIC, self._root.digest, shape.padded_chunks(size), self._base)
         log = _read_all(self._state)
-        if log[: _HEADER.size] != header:
-            os.ftruncate(self._state, 0)
-            os.pwrite(self._state, header, 0)
+        self._is_begun_anew = log[: _HEADER.size] != self._header
+        if self._is_begun_anew:
             self._proven.clear()
             return {}
         whole = (len(log) - _HEADER.size) // _RECORD.size
@@ -157,13 +160,20 @@ class PartFile:
             _write_all(self._data, data, self._base + index * shape.SEGMENT_BYTES)
             with self._lock:
                 if proven:
-                    os.lseek(self._state, 0, os.SEEK_END)
-                    os.write(self._state, _RECORD.pack(index, root))
+                    self._note(index, root)
                     self._proven.add(index)
                 self._held.add(index, root)
         except OSError as error:
             raise cannot_write(self._destination, error) from error
         self._tally.segment(index, len(data))
+
+    def _note(self, index: int, root: bytes) -> None:
+        if self._is_begun_anew:
+            os.ftruncate(self._state, 0)
+            os.pwrite(self._state, self._header, 0)
+            self._is_begun_anew = False
+        os.lseek(self._state, 0, os.SEEK_END)
+        os.write(self._state, _RECORD.pack(index, root))
 
     def drop(self, indices: Iterable[int]) -> None:
         with self._lock:
