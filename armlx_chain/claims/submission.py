@@ -182,7 +182,8 @@ def require_unsubmitted(store: SubmissionStore, identifier: str) -> None:
         raise ClaimRefused(
             "The submission of this run was given up.",
             meaning="Nothing was sent.",
-            next_step="Run reproduce again for a submission of its own.",
+            next_step="Run reproduce again for a submission of its own. If abandon was interrupted, run it"
+            " again first: it says whether the proposal got onto the ledger.",
         )
     proposal = store.finished(identifier)
     if proposal is not None:

@@ -397,7 +397,7 @@ class _Steps:
             return
         self._sender.execute(
             Intent(
-                key=self._key("approve"),
+                key=self._approval_key(),
                 to=self._token.address,
                 data=self._token.encode("approve", self._ledger.address, stake),
                 what=f"allowing the ledger to take {stake} tokens",
@@ -405,6 +405,15 @@ class _Steps:
             )
         )
         self._progress(f"the ledger may take {stake} tokens as stake")
+
+    def _approval_key(self) -> str:
+        """A new name where an allowance was given before and is gone: another submission used it up, or was
+        given up. Setting it again is harmless; ``approve`` sets and does not add."""
+        key, number = self._key("approve"), 1
+        while self._sender.done(key) is not None:
+            number += 1
+            key = self._key(f"approve/{number}")
+        return key
 
     def submit(self) -> Receipt:
         """Put the proposal on the ledger."""

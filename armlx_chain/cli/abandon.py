@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from armlx_chain.types import Address
 
 
-def _require_not_mined(receipt: Receipt | None) -> None:
+def _require_not_mined(store: SubmissionStore, identifier: str, receipt: Receipt | None) -> None:
+    """What is on the ledger is no longer given up, also if an earlier ``abandon`` was cut short.
+
+    Raises:
+        ClaimRefused: it is on the ledger.
+    """
     if receipt is None:
         return
+    store.take_up(identifier)
     raise ClaimRefused(
         f"This run is on the ledger already, in transaction {receipt.tx_hash}.",
         meaning="A stake cannot be withdrawn.",
@@ -58,7 +64,7 @@ def abandon(
     record = _begun(store, signer.address, run, identifier)
     _, token = wiring.open_project(app, int(Evidence.parse(record.evidence).claim.project_id))
     sender = app.sender(signer)
-    _require_not_mined(mined_receipt(sender, record.id))
+    _require_not_mined(store, record.id, mined_receipt(sender, record.id))
     ledger = app.settings.network.proposal_ledger
     allowed = token.allowance(signer.address, ledger)
     plan: list[tuple[str, object]] = [
@@ -71,10 +77,7 @@ def abandon(
         return 0
     store.abandon(record.id)  # from here on none of its signed steps is broadcast any more
     sender.resume()
-    receipt = mined_receipt(sender, record.id)
-    if receipt is not None:
-        store.take_up(record.id)
-    _require_not_mined(receipt)
+    _require_not_mined(store, record.id, mined_receipt(sender, record.id))
     was_reset = settling.reset_allowance(sender, token, ledger, identifier=record.id)
     emit(
         {"abandoned": True, "submission": record.id, "allowance_reset": was_reset, "allowance": 0},

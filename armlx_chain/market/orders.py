@@ -175,6 +175,8 @@ def next_sale(market: MarketState, order: SellOrder, done: Filled, part: int) ->
         MarketError: the reserve cannot pay, or the minimum is out of reach.
     """
     left = order.count - done.tokens
+    if left <= 0:
+        return None
     if order.up_to:
         left = min(left, market.curve.sellable(left, market.supply, market.reserve))
     if left <= 0 and done.wei >= order.min_proceeds:

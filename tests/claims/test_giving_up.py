@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from armlx_chain.chain.journal import State
+from armlx_chain.claims.submission import SubmissionStore
 from armlx_chain.market import trade
-from tests.faults.processes import Launcher
+from tests.faults.processes import Job, Launcher
 from tests.faults.submitting import Submitting
 from tests.faults.tinyworld import STAKE, Ran, TinyWorld, call
 
 pytestmark = pytest.mark.e2e
+_SIGNED = {"event": "signed", "number": 1}
 
 
 @pytest.fixture
@@ -64,6 +66,40 @@ def test_once_it_is_on_the_ledger_it_cannot_be_given_up(submitting: Submitting, 
     assert "on the ledger already" in refused.error["message"]
     assert world.submit(submitting.run_log, submitting.home).code == 0, "and is finished as ever"
     submitting.require_done_once()
+
+
+def test_a_proposal_on_the_ledger_is_finished_even_if_giving_it_up_was_cut_short(
+    submitting: Submitting, launcher: Launcher
+) -> None:
+    world = submitting.world
+    launcher.run(submitting.job_until(event="mined", number=3))
+    store = SubmissionStore(submitting.home / "submissions")
+    (begun,) = store.unfinished()
+    store.abandon(begun.id)  # as far as an abandon came that was killed right then
+    refused = world.submit(submitting.run_log, submitting.home, "--json")
+    assert (refused.code, refused.error["code"]) == (3, "ClaimRefused")
+    assert "abandon" in refused.error["next"]
+    refused = abandon(world, submitting.run_log, submitting.home)
+    assert (refused.code, refused.error["code"]) == (3, "ClaimRefused")
+    assert "on the ledger already" in refused.error["message"]
+    assert world.submit(submitting.run_log, submitting.home).code == 0
+    submitting.require_done_once()
+
+
+def test_giving_one_up_leaves_another_that_was_begun_able_to_go_on(
+    submitting: Submitting, launcher: Launcher
+) -> None:
+    world = submitting.world
+    launcher.run(submitting.job_until(event="mined", number=2))
+    other = Submitting.begin(world)
+    assert other.run_log != submitting.run_log
+    launcher.run(Job(world.submit_arguments(other.run_log, submitting.home), stop=_SIGNED))
+    assert abandon(world, other.run_log, submitting.home).code == 0
+    assert world.token().allowance(world.address("miner"), world.ledger.address) == 0
+    went_on = world.submit(submitting.run_log, submitting.home, "--json")
+    assert went_on.code == 0, went_on.err
+    assert world.ledger.proposal_count() == submitting.count + 1
+    assert world.proposal(submitting.count).stake == STAKE
 
 
 def test_what_was_never_begun(world: TinyWorld) -> None:

@@ -56,6 +56,12 @@ def test_a_purchase_never_sends_more_than_is_left_of_its_bound(
     assert order.min_tokens <= done.tokens + purchase.count <= count
 
 
+def test_a_sale_that_gave_all_its_tokens_in_fewer_parts_has_nothing_left_to_send() -> None:
+    market = market_of((10**15, 10**12), 100, reserve=10**18)
+    order = SellOrder(Tokens(2), Wei(10**15), parts=5)
+    assert next_sale(market, order, Filled(tokens=2, wei=10**15 - 1), part=2) is None
+
+
 @given(prices, supplies, st.integers(1, 10**5), st.integers(0, 100), st.integers(0, 100))
 def test_a_tolerated_move_still_buys_the_count(
     price: tuple[int, int], supply: int, count: int, tolerate: int, moved: int
