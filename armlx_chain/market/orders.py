@@ -179,7 +179,7 @@ def next_sale(market: MarketState, order: SellOrder, done: Filled, part: int) ->
         return None
     if order.up_to:
         left = min(left, market.curve.sellable(left, market.supply, market.reserve))
-    if left <= 0 and done.wei >= order.min_proceeds:
+    if left <= 0 and done.tokens > 0 and done.wei >= order.min_proceeds:
         return None
     still_needed = Wei(max(0, order.min_proceeds - done.wei))
     try:

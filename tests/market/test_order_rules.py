@@ -95,6 +95,12 @@ def test_impact_is_exact_and_absent_from_a_price_of_zero() -> None:
     assert quote_tokens(market_of((0, 1), 0), 5).impact_ppm is None
 
 
+def test_a_sale_of_which_nothing_can_be_paid_is_refused_even_without_a_minimum() -> None:
+    market = market_of((0, 1674817), 96598, reserve=0)
+    with pytest.raises(MarketError):
+        next_sale(market, SellOrder(Tokens(985), Wei(0), 3, up_to=True), Filled(), 0)
+
+
 @given(
     prices, st.integers(1, 10**5), st.integers(1, 10**5), amounts, amounts, st.integers(1, 9), st.booleans()
 )
