@@ -31,7 +31,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """All that was ever given to the open internet (RFC 4291, 2.4); the library calls much of the rest global,
-such as ``::127.0.0.1``, ``fec0::/10`` and ``64:ff9b:1::/48``, which networks translate to their own addresses.
+such as ``::127.0.0.1``, ``fec0::/10`` and ``64:ff9b:1::/48``, which networks map to their own.
 """
 
 
@@ -189,7 +189,7 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
 
 
 def _plain(host: str) -> str:
-    """An address in its usual spelling. Resolvers and proxies read 2130706433, 0x7f.1 and 127.1 as one too."""
+    """An address in its usual spelling: resolvers and proxies take 2130706433, 0x7f.1 and 127.1 for one."""
     try:
         return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
     except (OSError, ValueError):  # a name, or IPv6

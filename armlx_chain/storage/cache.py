@@ -7,8 +7,9 @@
   disappear by unlink: several processes may share a folder, and an eviction harms no reader.
 - Links and other things that are no regular file of this user are never followed, read or kept.
 - The folder stays below its limit: the least recently used entries go, one process at a time decides which.
-- Large files are linked into and out of it where the file system can, else copied, never held in memory. A
-  file that was linked and then edited in place is a corrupt entry here, no more.
+- Large files are linked into and out of it where the file system can, else copied, never held in memory. At
+  most one file elsewhere shares its blocks with an entry: edited in place it is a corrupt entry here, no
+  more, and never changes what was delivered under another name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Unpack
@@ -50,6 +51,8 @@ DEFAULT_LIMIT = 10 << 30
 _COPIED_AT_ONCE = 1 << 20
 _LINK_FROM = 1 << 20
 """Files from this size on share their blocks with the cache; smaller ones are copied."""
+_MOST_NAMES = 2
+"""The entry's, and that of one file elsewhere: two of those would change together when one is edited."""
 
 
 class ContentCache:
@@ -298,6 +301,19 @@ def _unkept() -> Iterator[None]:
         log.warning("not kept in the cache: %s", " ".join(error.sentences()))
 
 
+@contextlib.contextmanager
+def _with_faults(faults: Sequence[Fault]) -> Iterator[None]:
+    """An error says too what was wrong with the cache's own entry: offline, that is the reason for it."""
+    try:
+        yield
+    except StorageError as error:
+        if faults:
+            said = [str(fault) for fault in faults]
+            error.meaning = " ".join([*([error.meaning] if error.meaning else []), *said]) + "."
+            error.details["faults"] = [*said, *error.details.get("faults", [])]
+        raise
+
+
 class CachedStorage:
     """A :class:`Storage` that looks into a cache first and keeps what it fetched.
 
@@ -315,7 +331,8 @@ class CachedStorage:
         kept = self._cache.find(root, max_bytes=max_bytes, faults=faults)
         if kept is not None and expected_size in (None, len(kept.data)):
             return replace(kept, faults=tuple(faults))
-        found = self._inner.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
+        with _with_faults(faults):
+            found = self._inner.fetch(root, max_bytes=max_bytes, expected_size=expected_size)
         self._cache.keep(found)
         return replace(found, faults=(*faults, *found.faults))
 
@@ -331,7 +348,8 @@ class CachedStorage:
                     progress.start(kept.size)
                     progress.advance(kept.size)
                 return replace(kept, faults=tuple(faults))
-        found = self._inner.download(root, destination, **options)
+        with _with_faults(faults):
+            found = self._inner.download(root, destination, **options)
         with _unkept():
             self._cache.put_file(root, found.path, found.evidence)
         return replace(found, faults=(*faults, *found.faults))
@@ -367,7 +385,8 @@ def _link_or_copy(source: Path, file: BinaryIO, size: int, target: Path) -> None
     if size >= _LINK_FROM:
         with contextlib.suppress(OSError):  # another file system, or one without links: copied below
             os.link(source, target, follow_symlinks=False)
-            if stat.S_ISREG(target.lstat().st_mode):
+            status = target.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink <= _MOST_NAMES:
                 return
             target.unlink()
     with target.open("xb") as copy:

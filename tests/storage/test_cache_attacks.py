@@ -190,15 +190,18 @@ def test_a_large_file_goes_in_and_out_without_a_second_copy(tmp_path: Path) -> N
     source.write_bytes(LARGE)
     cache = ContentCache(tmp_path / "cache")
     cache.put_file(root, source)
+    written = source.stat().st_ino
+    assert cache.path_of(root).stat().st_ino == written
+    source.unlink()
     found = cache.deliver(root, tmp_path / "target", max_bytes=len(LARGE))
     assert found is not None
     assert (found.size, found.source) == (len(LARGE), "cache")
     assert (tmp_path / "target").read_bytes() == LARGE
-    assert (tmp_path / "target").stat().st_ino == source.stat().st_ino
+    assert (tmp_path / "target").stat().st_ino == written
     again = cache.deliver(root, tmp_path / "target", max_bytes=len(LARGE))
     assert again is not None
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["cache", "source", "target"], "nothing is left beside them"
+    assert names == ["cache", "target"], "nothing is left beside them"
 
 
 def test_a_linked_file_that_was_edited_in_place_is_found_out(tmp_path: Path) -> None:
@@ -213,6 +216,23 @@ def test_a_linked_file_that_was_edited_in_place_is_found_out(tmp_path: Path) -> 
     assert cache.deliver(root, tmp_path / "target", max_bytes=len(LARGE)) is None
     assert not (tmp_path / "target").exists()
     assert source.read_bytes()[1_000_000:1_000_006] == b"edited", "the person's own file is left alone"
+
+
+def test_editing_one_delivered_file_changes_no_other(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path / "cache")
+    root = root_of(LARGE)
+    source = tmp_path / "downloaded"
+    source.write_bytes(LARGE)
+    cache.put_file(root, source)
+    others = [tmp_path / name for name in ("first", "second")]
+    for path in others:
+        assert cache.deliver(root, path, max_bytes=1 << 30) is not None
+    with source.open("r+b") as file:
+        file.write(b"edited")
+    assert [path.read_bytes() == LARGE for path in others] == [True, True]
+    with others[0].open("r+b") as file:
+        file.write(b"edited too")
+    assert others[1].read_bytes() == LARGE
 
 
 def test_reading_does_not_change_the_time_of_a_linked_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from armlx_chain.errors import (
     UsageError,
 )
 from armlx_chain.irys_hosts import IrysHosts
+from armlx_chain.storage.cache import ContentCache
 from armlx_chain.storage.fetch import ContentStorage, open_storage
 from armlx_chain.storage.http import BoundedHttp, Timeouts
 from armlx_chain.storage.interface import ProofKind, UnverifiedBytes, VerifiedBytes
@@ -124,6 +125,24 @@ def test_offline_serves_what_is_kept_and_nothing_else(
             ask()
     assert zerog.requests == irys.requests == []
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_offline_says_what_was_wrong_with_the_entry(tmp_path: Path, zerog: SimStorage, large: bool) -> None:
+    """Without it, "not in the cache" would puzzle whoever fetched the file before."""
+    root = root_of(FILE)
+    front(tmp_path, zerog).fetch(root, max_bytes=LIMIT)
+    with ContentCache(tmp_path / "cache").path_of(root).open("r+b") as file:
+        file.write(b"edited")
+    storage = front(tmp_path, offline=True)
+    with pytest.raises(StorageUnavailable, match="offline") as caught:
+        if large:
+            storage.download(root, tmp_path / "f", max_bytes=LIMIT)
+        else:
+            storage.fetch(root, max_bytes=LIMIT)
+    assert "do not belong to its name; it was removed" in (caught.value.meaning or "")
+    assert len(caught.value.details["faults"]) == 1
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_next_endpoint_is_asked_when_the_first_is_gone_and_the_first_is_named(
