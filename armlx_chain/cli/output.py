@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
@@ -13,10 +14,17 @@ import click
 
 from armlx_chain.errors import ArmlxError
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """``text``, of which strangers wrote parts, without what moves a cursor or turns the writing round."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
 
 def say(message: str) -> None:
     """Talk: progress and advice, on stderr."""
-    click.echo(message, err=True)
+    click.echo(harmless(message), err=True)
 
 
 def emit(data: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
@@ -25,7 +33,7 @@ def emit(data: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
         click.echo(json.dumps({"ok": True, **data}, default=_plain, indent=2))
     else:
         for line in lines:
-            click.echo(line)
+            click.echo(harmless(line))
 
 
 def show_error(error: ArmlxError, *, as_json: bool, exit_code: int | None = None) -> None:

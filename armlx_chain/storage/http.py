@@ -90,6 +90,8 @@ Receiver = Callable[[bytes], object]
 def endpoint_fault(endpoint: str, kind: FaultKind, detail: str, **facts: object) -> EndpointFault:
     """The error for one endpoint's misbehaviour; :func:`as_fault` turns it back."""
     shown = detail if len(detail) <= 300 else detail[:299] + "…"
+    if not shown.isprintable():  # a server's words, bound for a terminal or a log
+        shown = "".join(character if character.isprintable() else " " for character in shown)
     return EndpointFault(
         f"{endpoint}: {shown}",
         details={"endpoint": endpoint, "kind": kind.value, "detail": shown, **facts},

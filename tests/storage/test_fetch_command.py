@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from commands import command
-from storage_sims import SimStorage, http
+from storage_sims import Error, SimStorage, http
 
+from armlx_chain.cli.output import emit, say, table
 from armlx_chain.encodings import base58_encode, base64url_encode
 from armlx_chain.storage.cache import ContentCache
 from armlx_chain.storage.zerog.merkle import root_of
@@ -80,6 +81,27 @@ def test_a_protocol_is_fetched_proven_and_shown(zerog: SimStorage) -> None:
 
 def test_raw_bytes_go_to_stdout_as_they_are(zerog: SimStorage) -> None:
     assert command("fetch", root_of(FILE), "--raw").raw == FILE
+
+
+@pytest.mark.parametrize("control", ["\x1b[2J", "\x1b]0;owned\x07", "\x9b2J", "\r", "\u202e", "\x08"])
+def test_a_servers_words_do_not_drive_the_terminal(zerog: SimStorage, control: str) -> None:
+    def refuse(_: object, __: object) -> Error:
+        return Error(-32000, f"verified{control} all is well", control)
+
+    zerog.hooks["indexer_getFileLocations"] = zerog.hooks["zgs_getFileInfo"] = refuse
+    zerog.rest = lambda _: http(json.dumps({"code": 107, "message": control, "data": None}).encode())
+    shown = command("fetch", root_of(FILE), "--raw")
+    assert (shown.code, shown.raw) == (75, b"")
+    assert "all is well" in shown.err
+    assert all(letter.isprintable() or letter == "\n" for letter in shown.err)
+
+
+def test_the_words_of_a_result_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    emit({}, table([("purpose", "better\x07\x9b2J\u202e models")]), as_json=False)
+    say("a note\x08\tof\ntwo lines")
+    shown = capsys.readouterr()
+    assert shown.out == "purpose  better\ufffd\ufffd2J\ufffd models\n"
+    assert shown.err == "a note\ufffd\tof\ntwo lines\n"
 
 
 def test_what_is_no_protocol_is_not_shown_as_one(zerog: SimStorage) -> None:
