@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
@@ -16,7 +17,7 @@ from armlx_chain.errors import MachineError
 from armlx_chain.storage.interface import DownloadOptions, Fetcher, VerifiedBytes, VerifiedFile
 from armlx_chain.types import Root
 
-__all__ = ["Staged", "WholeFiles", "cannot_write", "staged", "write_file"]
+__all__ = ["Staged", "WholeFiles", "cannot_write", "require_replaceable", "staged", "write_file"]
 
 
 def cannot_write(path: Path, error: OSError) -> MachineError:
@@ -26,6 +27,24 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
         meaning="Nothing was left under that name that was not there before.",
         next_step="Free space there, or choose another place.",
     )
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to put a file in the place of a device, pipe or socket: the administrator could do so, and would
+    lose, say, ``/dev/null``. (A folder is refused by the rename; of a link, only the link is replaced.)
+
+    Raises:
+        MachineError: something of that kind has this name.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing there; or found out when it is written
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        raise MachineError(
+            f"{path} cannot be written: it is a device, a pipe or a socket, and would be replaced by a file.",
+            next_step="Name a file; or take the bytes from stdout, where the command has --raw.",
+        )
 
 
 class Staged:
@@ -45,8 +64,9 @@ def staged(path: Path) -> Iterator[Staged]:
     """A free name beside ``path``; renamed to it at the end of the block if it was kept, else removed.
 
     Raises:
-        MachineError: it cannot be written.
+        MachineError: it cannot be written, or is a device, a pipe or a socket.
     """
+    require_replaceable(path)
     there = Staged(path.with_name(f".{path.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part"))
     try:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +197,31 @@ def test_a_file_is_written_complete_or_not_at_all(zerog: SimStorage, tmp_path: P
     zerog.requests.clear()
     again = command("fetch", root_of(FILE), "-o", tmp_path / "again", "--json").document
     assert (again["source"], zerog.requests) == ("cache", [])
+
+
+@pytest.mark.parametrize("root", [root_of(FILE), IRYS_ROOT], ids=["0g", "irys"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_pipe_or_device_is_not_replaced_by_a_file(
+    zerog: SimStorage, irys: SimIrys, tmp_path: Path, root: Root, kept: bool
+) -> None:
+    """For the administrator, -o /dev/null would take the device away from the whole machine."""
+    if kept:
+        assert command("fetch", root, "--raw").code == 0
+    os.mkfifo(tmp_path / "pipe")
+    shown = command("fetch", root, "-o", tmp_path / "pipe", "--json")
+    assert (shown.code, shown.document["error"]["code"]) == (1, "MachineError")
+    assert "--raw" in shown.document["error"]["next"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["pipe"]
+
+
+def test_of_a_link_only_the_link_is_replaced(zerog: SimStorage, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "link").symlink_to("precious")
+    assert command("fetch", root_of(FILE), "-o", tmp_path / "link").code == 0
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert (tmp_path / "link").read_bytes() == FILE
+    assert not (tmp_path / "link").is_symlink()
 
 
 def test_a_lying_server_leaves_no_file_and_is_named(zerog: SimStorage, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from armlx_chain.errors import MachineError
-from armlx_chain.storage.files import cannot_write
+from armlx_chain.storage.files import cannot_write, require_replaceable
 from armlx_chain.storage.zerog import shape
 from armlx_chain.storage.zerog.merkle import segment_root
 from armlx_chain.storage.zerog.sink import HEAD_BYTES, Body, Held, Tally, root_of_segments
@@ -81,8 +81,10 @@ class PartFile:
             state: Where the state is, if not beside the content under its usual name.
 
         Raises:
-            MachineError: it cannot be written, or another process is at it. What was proven so far stays.
+            MachineError: it cannot be written, is a device, a pipe or a socket, or another process is at it.
+                What was proven so far stays.
         """
+        require_replaceable(destination)
         content_path, usual = part_paths(destination)
         state_path = state or usual
         try:
