@@ -136,14 +136,11 @@ class ContentStorage:
         """
         unpinned = destination.with_name(destination.name + ".unpinned")
         found = self.download(root, unpinned, **options)
-        try:
-            with unpinned.open("rb") as file:
+        with staged(destination) as there:
+            unpinned.replace(there.path)  # a name that no other process has: what is judged is what is kept
+            with there.path.open("rb") as file:
                 _require_digest(root, hashlib.file_digest(file, "sha256").digest(), sha256)
-            with staged(destination) as there:
-                unpinned.replace(there.path)
-                there.keep()
-        finally:
-            unpinned.unlink(missing_ok=True)
+            there.keep()
         return replace(found, path=destination)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from storage_sims import SimStorage, http
@@ -275,6 +276,23 @@ def test_a_pinned_download_gets_its_name_only_if_both_agree(tmp_path: Path, zero
     found = storage.download_pinned(root_of(FILE), target, sha256=right, max_bytes=LIMIT)
     assert (found.path, target.read_bytes()) == (target, FILE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "x"]
+
+
+def test_a_pinned_download_is_judged_and_named_as_one_file(
+    tmp_path: Path, zerog: SimStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that downloads to the same name puts other bytes there meanwhile."""
+    real = hashlib.file_digest
+
+    def meanwhile(file: BinaryIO, name: str) -> object:
+        found = real(file, name)
+        (tmp_path / "f.unpinned").write_bytes(b"of the other process")
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", meanwhile)
+    pin = hashlib.sha256(FILE).digest()
+    front(tmp_path, zerog).download_pinned(root_of(FILE), tmp_path / "f", sha256=pin, max_bytes=LIMIT)
+    assert (tmp_path / "f").read_bytes() == FILE
 
 
 def test_an_indexer_cannot_send_us_to_other_places_on_this_machine(tmp_path: Path) -> None:
