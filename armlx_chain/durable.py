@@ -45,16 +45,26 @@ def open_durable(
         OSError: the file or its folder cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    database = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
-    try:
-        path.chmod(0o600)
-        with _turn(path):
+    with _turn(path):
+        _make_private(path)
+        database = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+        try:
+            path.chmod(0o600)
             _prepare(database, schema, version, migrations or {})
-    except BaseException:
-        database.close()
-        raise
+        except BaseException:
+            database.close()
+            raise
     return database
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there yet. One that is there is never opened here: closing any descriptor of it
+    drops this process's POSIX locks, also those of its other connections, under which another process would
+    clear the write-ahead log away and with it what they commit afterwards."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
 
 
 def _prepare(database: sqlite3.Connection, schema: str, version: int, migrations: Migrations) -> None:

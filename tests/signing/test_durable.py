@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -47,3 +49,31 @@ def test_a_database_is_private_durable_and_says_its_version(tmp_path: Path) -> N
         open_durable(path, SCHEMA, version=2)
     with closing(open_durable(path, SCHEMA, version=3)) as database:
         assert database.execute("SELECT count(*) FROM entry").fetchone()[0] == 0
+
+
+def test_a_second_connection_does_not_take_the_first_ones_locks_away(tmp_path: Path) -> None:
+    """Closing any descriptor of a file drops the locks of its process on it, SQLite's too. Another process
+    would then clear the write-ahead log away under a connection that still writes to it."""
+    path = tmp_path / "journal.sqlite"
+    program = (
+        "import sys; from pathlib import Path; from armlx_chain.durable import open_durable;"
+        "db = open_durable(Path(sys.argv[1]), 'CREATE TABLE IF NOT EXISTS t (n)', version=1);"
+        "db.execute('INSERT INTO t VALUES (0)');"
+        "print(db.execute('SELECT SUM(n) FROM t').fetchone()[0]); db.close()"
+    )
+
+    def elsewhere() -> int:
+        given = [sys.executable, "-c", program, str(path)]
+        return int(subprocess.run(given, capture_output=True, text=True, timeout=120, check=True).stdout)
+
+    schema = "CREATE TABLE IF NOT EXISTS t (n)"
+    first = open_durable(path, schema, version=1)
+    first.execute("INSERT INTO t VALUES (1)")
+    second = open_durable(path, schema, version=1)
+    second.execute("SELECT * FROM t").fetchall()
+    assert elsewhere() == 1
+    first.execute("INSERT INTO t VALUES (2)")
+    assert elsewhere() == 3, "what was committed is there for everybody"
+    open_durable(path, schema, version=1).close()
+    for database in (first, second):
+        database.close()
