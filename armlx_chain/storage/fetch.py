@@ -18,6 +18,7 @@ from armlx_chain.errors import ContentMismatch, SchemeUnsupported, StorageUnavai
 from armlx_chain.storage.cache import DEFAULT_LIMIT, CachedStorage, ContentCache
 from armlx_chain.storage.files import WholeFiles, staged
 from armlx_chain.storage.interface import (
+    MAX_DOCUMENT_BYTES,
     DownloadOptions,
     ProofKind,
     Storage,
@@ -89,6 +90,8 @@ class ContentStorage:
         self, root: Root, *, max_bytes: int, sha256: bytes | None = None
     ) -> VerifiedBytes | UnverifiedBytes:
         """See :class:`armlx_chain.storage.interface.UnprovenSource`; what a pin proves is kept by digest."""
+        if root.scheme == "irys":
+            max_bytes = min(max_bytes, MAX_DOCUMENT_BYTES)
         kept = self._kept(root, max_bytes, sha256)
         if kept is not None:
             return kept

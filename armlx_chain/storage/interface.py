@@ -25,6 +25,7 @@ from typing import BinaryIO, Protocol, Required, TypedDict
 from armlx_chain.types import Root
 
 __all__ = [
+    "MAX_DOCUMENT_BYTES",
     "MAX_EVIDENCE_BYTES",
     "DownloadOptions",
     "Evidence",
@@ -74,6 +75,10 @@ class Evidence:
 
 MAX_EVIDENCE_BYTES = 64 << 10
 """Most bytes kept as evidence: a data item's header is at most 8 KiB, a transaction's less."""
+
+
+MAX_DOCUMENT_BYTES = 64 << 20
+"""Signed documents are proven in memory, so none may be longer, whatever else is allowed."""
 
 
 class FaultKind(StrEnum):

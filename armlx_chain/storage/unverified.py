@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from armlx_chain.errors import MachineError, RootFormatError
 from armlx_chain.storage.files import write_file
 from armlx_chain.storage.interface import UnverifiedBytes
+from armlx_chain.storage.shelf import open_unfollowed
 from armlx_chain.types import Root
 
 __all__ = ["RUN_MARKS", "Mark", "UnverifiedRegister", "sidecar_of"]
@@ -125,7 +127,7 @@ def _text(mark: Mark) -> bytes:
 def _read(path: Path) -> Mark | None:
     """The mark in a file; a damaged one is still a mark."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_unfollowed(path), "rb") as file:  # it may lie in a stranger's folder
             data = file.read(_MAX_MARK_BYTES)
     except FileNotFoundError:
         return None

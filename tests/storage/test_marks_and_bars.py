@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,30 @@ def test_a_mark_is_known_by_the_bytes_and_by_the_file(tmp_path: Path) -> None:
     assert register.find(b"edited", tmp_path / "train.py") == mark, "the same file, edited"
     assert register.find(b"edited", tmp_path / "other.py") is None
     assert UnverifiedRegister(tmp_path / "another home").find(DATA, tmp_path / "train.py") == mark
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "endless"])
+def test_a_mark_that_is_no_plain_file_is_a_damaged_mark_and_keeps_nobody_waiting(
+    tmp_path: Path, kind: str
+) -> None:
+    """Candidates come from strangers, and so does what lies beside their files."""
+    beside = sidecar_of(tmp_path / "train.py")
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "link":
+        beside.symlink_to("/dev/tty")
+    elif kind == "folder":
+        beside.mkdir()
+    else:
+        beside.symlink_to("/dev/zero")
+    found: list[object] = []
+    asking = threading.Thread(
+        target=lambda: found.append(UnverifiedRegister(tmp_path / "marks").find(DATA, tmp_path / "train.py")),
+        daemon=True,
+    )
+    asking.start()
+    asking.join(60)
+    assert found and "damaged" in str(found[0])
 
 
 def test_the_mark_is_there_before_the_bytes(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -207,6 +208,22 @@ def test_bytes_moved_between_evidence_and_payload_are_not_the_content(tmp_path: 
     payload.write_bytes(data[7:])
     with pytest.raises(StorageUnavailable, match="offline"):
         front(tmp_path, irys=irys, offline=True).fetch(IRYS_ROOT, max_bytes=LIMIT)
+
+
+def test_an_endless_irys_entry_is_not_read_into_memory(tmp_path: Path, irys: SimIrys) -> None:
+    """Whoever can write to the cache makes it a sparse file of a tebibyte."""
+    front(tmp_path, irys=irys).fetch(IRYS_ROOT, max_bytes=LIMIT)
+    payload = next(path for path in (tmp_path / "cache" / "irys").rglob("*") if len(path.name) == 64)
+    ways: list[Callable[[ContentStorage], object]] = [
+        lambda storage: storage.download(IRYS_ROOT, tmp_path / "f", max_bytes=1 << 40),
+        lambda storage: storage.fetch(IRYS_ROOT, max_bytes=LIMIT),
+        lambda storage: storage.fetch_unproven(IRYS_ROOT, max_bytes=1 << 40),
+    ]
+    for way in ways:
+        os.truncate(payload, 1 << 40)
+        way(front(tmp_path, irys=irys))
+        assert payload.stat().st_size == len(ITEM.data), "replaced by what was fetched anew"
+    assert (tmp_path / "f").read_bytes() == ITEM.data
 
 
 def test_a_document_without_proof_is_refused_by_default(tmp_path: Path, irys: SimIrys) -> None:

@@ -473,6 +473,7 @@ def test_an_impossible_expected_size_leaves_no_file(tmp_path: Path, expected: in
     with serving(sim), pytest.raises(StorageError) as caught:
         storage(sim.url).download(root_of(SHORT), tmp_path / "f", max_bytes=5000, expected_size=expected)
     assert sim.url in caught.value.message
+    assert "Check the length" in (caught.value.next_step or ""), "the caller may be the one who is wrong"
     assert not (tmp_path / "f").exists()
 
 

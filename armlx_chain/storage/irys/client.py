@@ -32,7 +32,13 @@ from armlx_chain.errors import (
 )
 from armlx_chain.irys_hosts import IrysHosts
 from armlx_chain.storage.http import BoundedHttp, Timeouts
-from armlx_chain.storage.interface import FaultKind, ProofKind, UnverifiedBytes, VerifiedBytes
+from armlx_chain.storage.interface import (
+    MAX_DOCUMENT_BYTES,
+    FaultKind,
+    ProofKind,
+    UnverifiedBytes,
+    VerifiedBytes,
+)
 from armlx_chain.storage.irys import endpoints
 from armlx_chain.storage.irys.endpoints import IrysHttp, Patience, metadata_urls, path_of
 from armlx_chain.storage.irys.proofs import Claim, ClaimKind, Outcome, names_signature, prove_claim, prove_raw
@@ -42,8 +48,8 @@ from armlx_chain.types import Root
 
 __all__ = ["MEMORY_LIMIT", "IrysStorage"]
 
-MEMORY_LIMIT = 64 << 20
-"""Signed documents are proven in memory, so no more than this is taken, whatever the caller allows."""
+MEMORY_LIMIT = MAX_DOCUMENT_BYTES
+"""No more than this is taken, whatever the caller allows."""
 _ITEM_HEAD = 8 << 10
 """More than the fields before a payload take (4096 bytes of tags, 2 × 512 of an RSA key and signature)."""
 

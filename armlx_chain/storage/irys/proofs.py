@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import BinaryIO, Final
 
 from armlx_chain.errors import ContentMismatch
-from armlx_chain.storage.interface import MAX_EVIDENCE_BYTES, Evidence, ProofKind
+from armlx_chain.storage.interface import MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES, Evidence, ProofKind
 from armlx_chain.storage.irys.arweave import verify_l1
 from armlx_chain.storage.irys.datachain import verify_chain_tx
 from armlx_chain.storage.irys.foreign import Json, base64url_field, parse_object
@@ -122,6 +122,8 @@ class IrysProver:
         Raises:
             ContentMismatch: they do not belong to ``root``.
         """
+        if size > MAX_DOCUMENT_BYTES:  # nobody kept it: whoever made it means to fill the memory
+            raise ContentMismatch(f"The kept bytes are not the content of {root}: {size} bytes are too many.")
         data = payload.read(size)
         verdict = Verdict(Reason.NOT_VERIFIABLE, "evidence of this kind proves no Irys id")
         if len(data) != size:

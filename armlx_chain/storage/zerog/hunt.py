@@ -139,6 +139,13 @@ class Hunt:
             details["absent"] = list(self.absent)
             details["reasons"] = [f"{url}: {detail}" for url, (_, detail) in self.absent.items()]
         said = "; ".join(str(fault) for fault in self.faults[:5])
+        if kinds & set(_LIES) == {FaultKind.WRONG_LENGTH} and self.expected_size is not None:
+            return ContentMismatch(
+                f"{self.root} is not served with the {self.expected_size} bytes that are expected: {said}.",
+                meaning="Either that length is wrong, or whoever was asked has another file. None was kept.",
+                next_step="Check the length with whoever gave it; or leave it away, and look at the file.",
+                details=details,
+            )
         if kinds & set(_LIES):
             return ContentMismatch(
                 f"No endpoint served the bytes of {self.root}; some served others: {said}.",
