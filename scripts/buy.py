@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Buy a project's tokens within bounds: an example of the market functions, and a command of its own.
 
-``armlx-chain buy`` does the same with more options, and finishes an order that was interrupted.
+``armlx-chain buy`` does the same with more options. An order that was interrupted is finished, and not begun
+a second time, by either of them: given again with the same figures.
 """
 
 from __future__ import annotations
 
-import secrets
 import sys
 
 import click
@@ -16,8 +16,9 @@ from armlx_chain.cli.context import App, SignerChoice, network_options, signer_o
 from armlx_chain.cli.main import run
 from armlx_chain.cli.market import PROJECT, warn_of_orientation
 from armlx_chain.cli.output import coin, confirm, emit, say
-from armlx_chain.cli.wiring import check_wiring, open_project
-from armlx_chain.market.orders import BuyOrder, carry_out_purchase
+from armlx_chain.cli.trading import open_desk
+from armlx_chain.cli.wiring import open_project
+from armlx_chain.market.orders import DEFAULT_ROUNDS, BuyOrder, carry_out_purchase
 from armlx_chain.market.quotes import plan_purchase
 from armlx_chain.market.state import PENDING, read_market
 from armlx_chain.types import Tokens, Wei
@@ -44,22 +45,24 @@ def buy(
     Exit codes: 0 done   1 outside the bound, or another error   2 usage   4 key or passphrase
       6 the contract refused   75 sent and not mined yet, or the chain is out of reach   130 interrupted
     """
-    # The contracts must be the ones that are configured, and point at each other.
-    check_wiring(app)
+    # A project's record names its token; both are checked against the configured contracts.
     project, token = open_project(app, project_id)
     warn_of_orientation(app, project_id)
 
+    # The key, the journal, and the orders that were begun: an interrupted one is never begun a second time.
+    desk = open_desk(app, key, "buy", token)
+    asked = {"project": project_id, "count": count, "max_spend": max_spend, "tolerate": 0,
+             "rounds": DEFAULT_ROUNDS}  # fmt: skip
+    earlier = desk.earlier(asked)
+
     # The pending block already holds the trades that wait in front of ours.
     market = read_market(token, project.id, block=PENDING)
-    plan = plan_purchase(market, count, max_spend=max_spend)
-
-    # The key is opened only now: everything above may refuse without asking for a passphrase.
-    sender = app.sender(key.load(app))
+    plan = None if earlier else plan_purchase(market, count, max_spend=max_spend)
     agreed = confirm(
         [
-            ("buyer", sender.address),
+            ("buyer", desk.sender.address),
             ("buy", f"{count} {market.symbol}"),
-            ("cost now", coin(plan.cost)),
+            ("cost now", "carries on what was interrupted" if plan is None else coin(plan.cost)),
             ("sent at most", f"{coin(max_spend)} plus gas"),
             ("chain", app.settings.network.chain_id),
         ],
@@ -67,23 +70,25 @@ def buy(
         dry_run=dry_run,
     )
     if not agreed:
-        emit({"dry_run": True, "payment_wei": plan.payment}, [], as_json=app.as_json)
+        payment = max_spend if plan is None else plan.payment
+        emit({"dry_run": True, "payment_wei": payment}, [], as_json=app.as_json)
         return
 
     # Journalled, simulated, bounded: quoted again before each transaction, at most three of them. All tokens
     # or none: the minimum is the count.
     order = BuyOrder(count=Tokens(count), max_spend=max_spend, min_tokens=Tokens(count))
-    filled = carry_out_purchase(sender, token, project.id, order, order_id=secrets.token_hex(8), progress=say)
-    emit(
-        {
-            "tokens": filled.tokens,
-            "spent_wei": filled.wei,
-            "fee_wei": filled.fees,
-            "tx_hashes": [receipt.tx_hash for receipt in filled.receipts],
-        },
-        [f"Bought {filled.tokens} {market.symbol} for {coin(filled.wei)}."],
-        as_json=app.as_json,
-    )
+    with desk.working(asked, {"max_spend": max_spend, "min_tokens": count}, earlier) as begun:
+        filled = carry_out_purchase(desk.sender, token, project.id, order, order_id=begun.id, progress=say)
+        emit(
+            {
+                "tokens": filled.tokens,
+                "spent_wei": filled.wei,
+                "fee_wei": filled.fees,
+                "tx_hashes": [receipt.tx_hash for receipt in filled.receipts],
+            },
+            [f"Bought {filled.tokens} {market.symbol} for {coin(filled.wei)}."],
+            as_json=app.as_json,
+        )
 
 
 if __name__ == "__main__":

@@ -96,10 +96,12 @@ def reward_recipient(app: App, stated: str | None, miner: Address) -> Address:
 
 
 def present_fees(app: App) -> Fees:
-    """What a transaction would offer per gas now."""
+    """What a transaction would offer per gas now, under the person's own cap."""
     from armlx_chain.chain.fees import plan_fees
 
-    return plan_fees(base_fee=app.rpc.base_fee(), suggested_tip=app.rpc.suggested_tip())
+    return plan_fees(
+        base_fee=app.rpc.base_fee(), suggested_tip=app.rpc.suggested_tip(), cap=app.settings.max_fee
+    )
 
 
 def storage_price(app: App) -> Wei:

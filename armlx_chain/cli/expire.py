@@ -203,8 +203,9 @@ def claim_reward(
         emit({"claimed": []}, ["There is nothing to collect."], as_json=app.as_json)
         return 0
     worth = _worthwhile(app, credits, anyway=anyway)
-    if not confirm(_reward_rows(app, signer.address, credits), yes=yes, dry_run=dry_run):
-        plan = [{"project": number, "tokens": int(credits[number])} for number in worth]
+    sent = {number: credits[number] for number in worth}
+    if not confirm(_reward_rows(app, signer.address, sent), yes=yes, dry_run=dry_run):
+        plan = [{"project": number, "tokens": int(credit)} for number, credit in sent.items()]
         emit({"dry_run": True, "claimed": plan}, [], as_json=app.as_json)
         return 0
     claimed = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from armlx_chain.cli.amounts import AMOUNT
 from armlx_chain.cli.claiming import policy_options
 from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options, spending_options
 from armlx_chain.types import Wei
@@ -43,7 +44,7 @@ def _daring_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--reward-recipient", help="Who receives the reward. [default: as set with wallet set-reward]")
 @click.option(
-    "--max-spend", type=click.IntRange(min=1), help="Never send more wei than this for missing tokens."
+    "--max-spend", type=AMOUNT, help="Never send more than this, as 250 or 0.02og, for missing tokens."
 )
 @click.option("--project", "project_id", type=click.IntRange(min=0), help="Of a bare log: its project.")
 @click.option("--candidate", type=click.Path(path_type=Path), help="Of a bare log: file or folder that ran.")
@@ -58,7 +59,7 @@ def submit(
     run: Path,
     stake: int | None,
     reward_recipient: str | None,
-    max_spend: int | None,
+    max_spend: Wei | None,
     project_id: int | None,
     candidate: Path | None,
     unreproduced: bool,
@@ -85,7 +86,7 @@ def submit(
     wishes = submitting.Wishes(
         stake=stake,
         recipient=reward_recipient,
-        max_spend=None if max_spend is None else Wei(max_spend),
+        max_spend=max_spend,
         policies=policies,
         despite_verdict=despite_verdict,
         despite_open=despite_open,

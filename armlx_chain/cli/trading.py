@@ -143,7 +143,7 @@ def buy(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool, 
     from armlx_chain.market.state import PENDING
 
     token, market = open_market(app, project_id, PENDING)
-    desk = _desk(app, key, "buy", token)
+    desk = open_desk(app, key, "buy", token)
     if given.pop("abandon"):
         desk.abandon()
         return
@@ -196,7 +196,7 @@ def sell(app: App, key: SignerChoice, project_id: int, yes: bool, dry_run: bool,
     from armlx_chain.market.state import PENDING
 
     token, market = open_market(app, project_id, PENDING)
-    desk = _desk(app, key, "sell", token)
+    desk = open_desk(app, key, "sell", token)
     if given.pop("abandon"):
         desk.abandon()
         return
@@ -307,8 +307,8 @@ def _asked(project_id: int, given: dict[str, Any]) -> dict[str, Any]:
     return {"project": project_id} | {name: value for name, value in given.items() if value is not None}
 
 
-def _desk(app: App, key: SignerChoice, kind: Literal["buy", "sell"], token: ProjectToken) -> Desk:
-    """Open the key and everything that an order needs."""
+def open_desk(app: App, key: SignerChoice, kind: Literal["buy", "sell"], token: ProjectToken) -> Desk:
+    """Open the key and everything that an order needs; the contracts are checked first."""
     from armlx_chain.cli.wiring import chain_key, check_wiring
     from armlx_chain.market.orderbook import OrderBook
 

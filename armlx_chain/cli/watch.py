@@ -96,6 +96,10 @@ def follow(
                 failures = 0
                 for change in changes(before, after):
                     show(change)
+                if before is None and not after.proposals:
+                    say(
+                        "Nothing to watch yet: no such proposal is open. New ones are shown; end with Ctrl-C."
+                    )
                 before = after
                 if until and after.settled:
                     return 0

@@ -115,6 +115,12 @@ def test_following_ends_when_everything_is_settled_and_survives_a_chain_out_of_r
 
 
 @pytest.mark.unit
+def test_following_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert following(Looks(view()), until=True) == (0, [])
+    assert "Nothing to watch" in capsys.readouterr().err
+
+
+@pytest.mark.unit
 def test_following_gives_up_on_a_chain_that_stays_out_of_reach() -> None:
     with pytest.raises(RpcUnavailable):
         following(Looks(view(WAITING), *[RpcUnavailable("no")] * MAX_FAILURES), until=True)

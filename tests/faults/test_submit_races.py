@@ -73,7 +73,7 @@ def test_when_others_trade_in_between_no_more_is_spent_than_was_agreed(
     assert world.nonce() == submitting.nonce + 1, "only the purchase that was agreed to was sent"
     bought = world.token().balance_of(world.address("miner")) - submitting.balance
     assert 0 < bought < STAKE
-    bounded = world.submit(submitting.run_log, submitting.home, "--max-spend", 10**16)
+    bounded = world.submit(submitting.run_log, submitting.home, "--max-spend", "0.01og")
     assert bounded.code == 0, bounded.err
     proposal = world.proposal(submitting.count)
     assert proposal.stake == STAKE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import runpy
@@ -13,10 +15,13 @@ from typing import Any
 import pytest
 
 from armlx_chain.chain.contracts import ProjectToken
+from armlx_chain.cli import main
+from armlx_chain.cli.output import coin
+from armlx_chain.cli.trading import TRADE_GAS
 from armlx_chain.cli.wiring import chain_key
 from armlx_chain.market.orderbook import OrderBook
 from armlx_chain.market.orders import BuyOrder, carry_out_purchase
-from armlx_chain.types import Tokens, Wei
+from armlx_chain.types import Address, Tokens, Wei
 from tests.market.marketworld import MarketWorld
 
 pytestmark = pytest.mark.integration
@@ -199,6 +204,52 @@ def test_the_example_scripts_say_and_do_what_the_commands_do(world: MarketWorld,
     bought = script(world, "buy.py", *options, "--max-spend", "0.011og")
     assert (bought.returncode, json.loads(bought.stdout)["tokens"]) == (0, 10), bought.stderr
     assert token.balance_of(world.address("buyer")) == 10
+
+
+def test_the_example_script_carries_on_what_was_interrupted_and_repeats_nothing(
+    world: MarketWorld, token: ProjectToken
+) -> None:
+    number, who = world.number_of(token), world.address("buyer")
+    book = OrderBook(world.home / "orders", chain=chain_key(world.settings, world.rpc))
+    bound = 11 * 10**15
+    asked = {"project": number, "count": 10, "max_spend": bound, "tolerate": 0, "rounds": 3}
+    order = book.open("buy", who, token.address, asked, {"max_spend": bound, "min_tokens": 10})
+    held = token.balance_of(who)
+    bounds = BuyOrder(Tokens(10), Wei(bound), Tokens(10))
+    carry_out_purchase(world.sender("buyer"), token, number, bounds, order_id=order.id)
+    # Killed here, before it was said. The price is above the bound by now, and nothing needs to be bought.
+    options = ["--project", number, "--count", 10, *world.key("buyer"), "--yes", "--json"]
+    again = script(world, "buy.py", *options, "--max-spend", "0.011og")
+    assert (again.returncode, json.loads(again.stdout)["tokens"]) == (0, 10), again.stderr
+    assert (token.balance_of(who), order.path.exists()) == (held + 10, False)
+
+
+def test_coins_of_the_local_world_need_no_name_of_a_network(world: MarketWorld) -> None:
+    who = "0x00000000000000000000000000000000000000AA"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        ended = main.run(main.cli, ["devnet", "fund", who, "--home", str(world.home)], name="armlx-chain")
+    assert (ended, world.rpc.balance(Address(who))) == (0, 100 * 10**18)
+
+
+def test_the_gas_of_a_plan_is_bounded_by_the_fee_that_the_person_set(
+    world: MarketWorld, token: ProjectToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMLX_MAX_FEE_GWEI", "2")
+    number = world.number_of(token)
+    world.run("buy", "--project", number, "--count", 1, *world.key("buyer"), "--dry-run")
+    assert f"at most about {coin(TRADE_GAS * 2 * 10**9)} for" in world.said
+
+
+def test_credits_that_do_not_pay_are_not_in_the_plan(world: MarketWorld, token: ProjectToken) -> None:
+    cheap = world.project(base=1, slope=1)
+    for traded in (token, cheap):
+        world.buy("miner", traded, 40)
+        world.settle(world.stake("miner", traded, 40, 5), None)
+    world.run("claim-reward", *world.key("validator"), "--dry-run")
+    planned = [line.split()[1] for line in world.said.splitlines() if line.startswith("  project ")]
+    assert str(world.number_of(token)) in planned
+    assert str(world.number_of(cheap)) not in planned
 
 
 @pytest.mark.parametrize("name", ["price", "buy"])
