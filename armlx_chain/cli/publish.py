@@ -160,7 +160,12 @@ def publish(
     sender = app.sender(signer)
     if not dry_run:
         sender.resume()
-    if sender.done(prepared.publication.key) is None:
+    created = sender.done(prepared.publication.key)
+    if created is not None and dry_run:
+        say("The project is on the registry already. Dry run: nothing was sent.")
+        emit({"dry_run": True, "tx_hash": created.tx_hash, **_facts(prepared)}, [], as_json=app.as_json)
+        return 0
+    if created is None:
         if not _agreed(app, prepared, sender, yes=yes, dry_run=dry_run):
             return 0
         store.protocol(prepared.publication, prepared.files.protocol)

@@ -337,6 +337,8 @@ def test_killed_at_every_journal_event_in_turn_it_is_published_once(
         (killed,) = launcher.run(Job(arguments, stop={"event": event, "number": 1}))
         assert killed.was_killed, (step, killed.text)
         assert world.registry.project_count() <= number + 1
+    dry = study.publish(world, home, "--dry-run")
+    assert (dry.code, dry.document["dry_run"]) == (0, True), "a dry run finishes nothing"
     (ended,) = launcher.run(Job(arguments))
     assert ended.code == 0, ended.text
     assert world.registry.project_count() == number + 1
