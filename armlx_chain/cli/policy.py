@@ -66,6 +66,7 @@ def sign(
     """
     from armlx_chain.cli.claiming import domain_of
     from armlx_chain.formats.policy import Policy, SignedPolicy
+    from armlx_chain.storage.files import write_file
     from armlx_chain.storage.zerog.merkle import root_of
     from armlx_chain.types import Tokens
 
@@ -80,9 +81,7 @@ def sign(
         issued_at=int(time.time()),
     )
     data = SignedPolicy(stated, signer.sign_typed_data(stated.typed_data())).encode()
-    temporary = output.with_name(output.name + ".part")
-    temporary.write_bytes(data)
-    temporary.replace(output)
+    write_file(output, data)
     emit(
         {"file": str(output), "root": str(root_of(data)), "validator": signer.address},
         [f"Wrote {output}. If it is uploaded, its root is {root_of(data)}"],

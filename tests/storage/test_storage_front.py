@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import pytest
 from storage_sims import SimStorage, http
@@ -301,7 +301,7 @@ def test_a_pinned_download_is_judged_and_named_as_one_file(
     """Another process that downloads to the same name puts other bytes there meanwhile."""
     real = hashlib.file_digest
 
-    def meanwhile(file: BinaryIO, name: str) -> object:
+    def meanwhile(file: Any, name: str) -> object:
         found = real(file, name)
         (tmp_path / "f.unpinned").write_bytes(b"of the other process")
         return found
