@@ -115,6 +115,7 @@ class TinyNode:
             "number": hex(number),
             "hash": self.block_hash(number),
             "parentHash": self.block_hash(number - 1),
+            "transactions": [],
             "timestamp": hex(self.base_time + 2 * number),
         }
 
