@@ -260,6 +260,7 @@ def _deflated(count: int) -> bytes:
         ("GZIP", gzip.compress(b"small")),
         ("x-gzip", gzip.compress(b"small")),
     ],
+    ids=["gzip", "deflate", "twice", "br", "zstd", "capitals", "x-gzip"],  # the bodies hold the time
 )
 def test_a_compressed_body_is_refused_unread(web: Web, encoding: str, body: bytes) -> None:
     answer = http(body, headers=f"Content-Encoding: {encoding}\r\n")
