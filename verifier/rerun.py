@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -56,6 +55,7 @@ from verifier.harness.staging import (
     own_disk,
 )
 from verifier.harness.supervise import Conduct, Rules, Supervisor
+from verifier.machine.watch import RunWatch, SleepWatch
 from verifier.model import Audit, Bpb, Ending, Role, RunRecord
 from verifier.sandbox.interface import Limits, Mount, Sandbox, SandboxProcess, Usage
 
@@ -245,18 +245,6 @@ _CPU_WALL_MOST: Final = 3600.0
 """A program on the CPU clock may take so many times its time, and so much longer at most: one that sleeps
 uses none of it."""
 _WALL_SLACK_SECONDS: Final = 120.0
-_SLEEP_SECONDS: Final = 0.5
-
-
-def slept_seconds() -> float:
-    """Seconds this machine has slept since it started: its continuous clock against its waking one."""
-    for continuous, waking in (
-        ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
-        ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW"),
-    ):
-        if hasattr(time, continuous) and hasattr(time, waking):
-            return time.clock_gettime(getattr(time, continuous)) - time.clock_gettime(getattr(time, waking))
-    return 0.0
 
 
 class HarnessRunner:
@@ -264,7 +252,7 @@ class HarnessRunner:
 
     Args:
         read_log: Reads metric and steps from a finished log; ``None`` reads nothing.
-        slept: Seconds this machine has slept since it started; only differences are used.
+        watch: Looks at the machine before and during each run; what it says is written into the record.
     """
 
     def __init__(
@@ -274,12 +262,12 @@ class HarnessRunner:
         *,
         settings: RunSettings | None = None,
         read_log: Callable[[Path], LogFacts] | None = None,
-        slept: Callable[[], float] = slept_seconds,
+        watch: RunWatch | None = None,
     ) -> None:
         self._benchmark, self._sandbox = benchmark, sandbox
         self._settings = settings or RunSettings()
         self._read_log = read_log or (lambda _: LogFacts())
-        self._slept = slept
+        self._watch = watch or SleepWatch()
         self._usual: Cost | None = None
         self._control: GapScores | None = None
 
@@ -308,20 +296,19 @@ class HarnessRunner:
             if self._settings.recheck:
                 self._benchmark.check()
             run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
+            self._watch.settle()
             log = RunLog(run_folder / "run.log")
-            asleep = self._slept()
+            self._watch.begin()
             try:
                 conduct, usage = run.execute(files, run_folder, log, deadline_seconds)
             finally:
                 log.close()
                 shutil.rmtree(run_folder / "workspace", ignore_errors=True)
+            disturbances = self._watch.end()
             if self._settings.recheck:
                 self._benchmark.check()
             record = self._record(role, run, conduct, usage, log, run_folder)
-            asleep = self._slept() - asleep
-            if asleep > _SLEEP_SECONDS:
-                record = replace(record, disturbances=(f"the machine slept for {asleep:.0f} s of it",))
-            return record
+            return replace(record, disturbances=disturbances)
 
     def _limits(self, role: Role) -> EvaluatorLimits:
         """A candidate's graph may cost a multiple of what the control's did."""

@@ -14,6 +14,7 @@ from harness_material import SEED, Run, short_snapshot
 from armlx_chain.errors import CandidateError, VerifierFault
 from armlx_chain.formats.manifest import ManifestEntry, ManifestRole
 from verifier.harness.inside import Interpreter
+from verifier.machine.watch import SleepWatch
 from verifier.model import Ending, Role
 from verifier.rerun import Benchmark, HarnessRunner
 from verifier.sandbox.interface import Sandbox
@@ -227,7 +228,7 @@ def test_a_run_during_which_the_machine_slept_is_marked_as_disturbed(
     benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     asleep = iter([10.0, 12.0, 12.0, 12.0])
-    runner = HarnessRunner(benchmark, sandbox, slept=lambda: next(asleep))
+    runner = HarnessRunner(benchmark, sandbox, watch=SleepWatch(lambda: next(asleep)))
     files = {"train.py": b"pass"}
     first, second = (
         runner.run(Role.CONTROL, files, run_folder=tmp_path, deadline_seconds=None, seed=SEED)
