@@ -37,6 +37,7 @@ __all__ = [
     "check_metric_text",
     "extract_from_file",
     "extract_metric",
+    "line_value",
     "metric_rule",
     "plausible_range",
     "rule_from_pattern",
@@ -197,6 +198,13 @@ def extract_from_file(file: BinaryIO, rule: MetricRule) -> MetricValue:
         MetricError: if no line states it, or several do.
     """
     return _only_value(_lines(iter(lambda: file.read(_CHUNK_BYTES), b"")), rule)
+
+
+def line_value(line: bytes, rule: MetricRule) -> MetricValue | None:
+    """What one line of a log states by itself, if anything. Whether it is the only such line stays open."""
+    text = _captured(line, rule) if line else None
+    value = None if text is None else _value(text, rule)
+    return None if text is None or value is None else MetricValue(text, value, 1)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
