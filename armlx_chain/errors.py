@@ -46,7 +46,8 @@
     ├── ModelUnsupported              a model that the trusted evaluation cannot judge         (exit 5)
     │   └── LogitsNotFinite           a model whose logits are infinite or not a number
     ├── VerifierFault                 something on the validator's side failed: never a rejection (exit 5)
-    │   └── SandboxUnavailable        no sandbox back-end works here
+    │   ├── SandboxUnavailable        no sandbox back-end works here
+    │   └── SetupRefused              a project's set-up that is not carried out here
     └── MinerFault                    proven fault of the candidate: may lead to a rejection   (exit 3)
 
 Each message says what happened, what it means, and what to do next. Only the command line exits.
@@ -298,6 +299,10 @@ class VerifierFault(ArmlxError):
 
 
 class SandboxUnavailable(VerifierFault):
+    pass
+
+
+class SetupRefused(VerifierFault):
     pass
 
 
