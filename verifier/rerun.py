@@ -1,4 +1,4 @@
-"""Prepared benchmarks and the runner that executes one program under the harness.
+"""The runner that executes one program under the harness.
 
 Invariants:
 
@@ -22,196 +22,27 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from armlx_chain.errors import VerifierFault
+from verifier.harness.benchmark import Benchmark
 from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
-from verifier.harness.constants import Constants, read_constants
-from verifier.harness.draw import Draw
-from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evaluators, Task, evaluate
+from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.gap import GapScores, fresh_gap_audit
-from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, Interpreter, start_python
+from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, start_python
 from verifier.harness.logfacts import LogFacts
-from verifier.harness.rowsource import RowSource, read_rows
 from verifier.harness.runlog import RunLog
-from verifier.harness.scoring import Rows
-from verifier.harness.staging import (
-    PREPARE,
-    TRAIN,
-    CheckedFile,
-    Entry,
-    copy_checked,
-    lay_out_cache,
-    lay_out_plain,
-    lay_out_workspace,
-    own_disk,
-)
+from verifier.harness.staging import TRAIN, lay_out_workspace, own_disk
 from verifier.harness.supervise import Conduct, Rules, Supervisor
 from verifier.machine.watch import RunWatch, SleepWatch
 from verifier.model import Audit, Bpb, Ending, Role, RunRecord
 from verifier.sandbox.interface import Limits, Mount, Sandbox, SandboxProcess, Usage
 
-MINIMUM_FRESH_ROWS: Final = 16
-_FRESH_POOL_FACTOR: Final = 2
-"""Fresh rows are drawn from a pool of this many times the number that is scored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """A project's benchmark, ready on this machine.
-
-    Attributes:
-        snapshot: The repository's published files.
-        validation: The rows the benchmark scores.
-        fresh_pool: Rows outside the benchmark.
-        fresh_origin: Where those come from: ``1 fresh shard``, or ``unscored rows of the validation shard``.
-        table: Bytes each token stands for.
-        cache: What a training program sees below ``~/.cache/autoresearch``: a decoy for the validation shard.
-    """
-
-    snapshot: Mapping[str, bytes]
-    constants: Constants
-    interpreter: Interpreter
-    validation: Rows
-    fresh_pool: Rows
-    fresh_origin: str
-    table: NDArray[np.int32]
-    files: tuple[CheckedFile, ...]
-    cache: Path
-    work: Path
-
-    @classmethod
-    def prepare(
-        cls,
-        snapshot: Mapping[str, bytes],
-        data_folder: Path,
-        entries: Iterable[Entry],
-        *,
-        sandbox: Sandbox,
-        interpreter: Interpreter,
-        work: Path,
-    ) -> Benchmark:
-        """Check and copy the files, then let the project's own ``prepare.py`` give its rows.
-
-        Args:
-            data_folder: Holds the manifest's files under their paths; plays ``~/.cache/autoresearch``.
-            work: A folder of ours for copies, layouts and logs. It must not be shared with a sandbox.
-
-        Raises:
-            VerifierFault: if a file is not the published one, or the benchmark does not work here.
-        """
-        for name in (PREPARE, TRAIN):
-            if name not in snapshot:
-                raise VerifierFault(f"The project's snapshot has no {name}.")
-        constants = read_constants(snapshot[PREPARE])
-        with own_disk(work):
-            files = copy_checked(data_folder, sorted(entries, key=lambda entry: entry.path), work / "files")
-            reader = _RowReader(snapshot, constants, files, sandbox, interpreter, work)
-            scored, pool, origin = reader.read()
-            cache = lay_out_cache(work / "cache", files, _one(files, "train", first=True).copy)
-        return cls(
-            snapshot=dict(snapshot),
-            constants=constants,
-            interpreter=interpreter,
-            validation=scored.scored,
-            fresh_pool=pool,
-            fresh_origin=origin,
-            table=scored.table,
-            files=tuple(files),
-            cache=cache,
-            work=work,
-        )
-
-    def check(self) -> None:
-        """Compare every file with its published root again.
-
-        Raises:
-            VerifierFault: naming the file that changed.
-        """
-        for file in self.files:
-            file.check()
-
-    def task(self, seed: bytes, probes: int) -> Task:
-        """What the graphs of a session are asked; the same for every run with the same seed."""
-        order = Draw(seed, "fresh-rows").permutation(len(self.fresh_pool))
-        chosen = order[: len(self.validation)]
-        return Task(
-            validation=self.validation,
-            fresh=self.fresh_pool.take(chosen),
-            fresh_rows=tuple(chosen),
-            table=self.table,
-            seed=seed,
-            probes=probes,
-        )
-
-
-def _one(files: Iterable[CheckedFile], role: str, *, first: bool = False) -> CheckedFile:
-    found = [file for file in files if file.role == role]
-    if not found or (len(found) > 1 and not first):
-        raise VerifierFault(f"The benchmark's manifest has {len(found)} files of the role {role}.")
-    return found[0]
-
-
-def _together(parts: list[Rows]) -> Rows:
-    return Rows(
-        np.concatenate([rows.inputs for rows in parts]), np.concatenate([rows.targets for rows in parts])
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _RowReader:
-    """Runs the unmodified ``prepare.py`` with the real shard, and with the fresh one in its place."""
-
-    snapshot: Mapping[str, bytes]
-    constants: Constants
-    files: list[CheckedFile]
-    sandbox: Sandbox
-    interpreter: Interpreter
-    work: Path
-
-    def read(self) -> tuple[RowSource, Rows, str]:
-        fresh = [file for file in self.files if file.role == "fresh"]
-        wanted = _FRESH_POOL_FACTOR * self.constants.rows
-        scored = self._with(_one(self.files, "validation").copy, 0 if fresh else wanted)
-        pool, origin = scored.further, "unscored rows of the validation shard"
-        if fresh:
-            others = [self._with(file.copy, wanted - self.constants.rows) for file in fresh]
-            if not all(np.array_equal(other.table, scored.table) for other in others):
-                raise VerifierFault("The byte table changed between two runs of the project's prepare.py.")
-            pool = _together([rows for other in others for rows in (other.scored, other.further)])
-            origin = f"{len(fresh)} fresh shard{'s' if len(fresh) > 1 else ''}"
-        if len(pool) < MINIMUM_FRESH_ROWS:
-            raise VerifierFault(
-                f"The benchmark leaves {len(pool)} rows that it does not score; at least "
-                f"{MINIMUM_FRESH_ROWS} are needed to see whether a gain carries over.",
-                next_step="Publish a fresh shard in the benchmark's manifest.",
-            )
-        return scored, pool, origin
-
-    def _with(self, shard: Path, further: int) -> RowSource:
-        cache = lay_out_cache(self.work / "rows-cache", self.files, shard)
-        workspace = lay_out_plain(self.work / "rows-workspace", self.snapshot)
-        mounts = [Mount(workspace, WORKSPACE), Mount(cache, CACHE)]
-        try:
-            return read_rows(
-                self.sandbox,
-                self.interpreter,
-                self.constants,
-                mounts=mounts,
-                log_path=self.work / "rows.log",
-                further=further,
-            )
-        finally:
-            shutil.rmtree(cache)
-            shutil.rmtree(workspace)
+__all__ = ["Benchmark", "HarnessRunner", "RunSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +84,7 @@ class HarnessRunner:
     Args:
         read_log: Reads metric and steps from a finished log; ``None`` reads nothing.
         watch: Looks at the machine before and during each run; what it says is written into the record.
+        on_log: Is handed the bytes of the growing run log, from another thread; see ``RunLog``.
     """
 
     def __init__(
@@ -263,11 +95,13 @@ class HarnessRunner:
         settings: RunSettings | None = None,
         read_log: Callable[[Path], LogFacts] | None = None,
         watch: RunWatch | None = None,
+        on_log: Callable[[bytes], None] | None = None,
     ) -> None:
         self._benchmark, self._sandbox = benchmark, sandbox
         self._settings = settings or RunSettings()
         self._read_log = read_log or (lambda _: LogFacts())
         self._watch = watch or SleepWatch()
+        self._on_log = on_log
         self._usual: Cost | None = None
         self._control: GapScores | None = None
 
@@ -297,7 +131,7 @@ class HarnessRunner:
                 self._benchmark.check()
             run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
             self._watch.settle()
-            log = RunLog(run_folder / "run.log")
+            log = RunLog(run_folder / "run.log", self._on_log)
             self._watch.begin()
             try:
                 conduct, usage = run.execute(files, run_folder, log, deadline_seconds)

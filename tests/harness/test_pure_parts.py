@@ -285,3 +285,34 @@ def test_the_log_keeps_every_byte_and_its_digest(tmp_path: Path) -> None:
     assert log.size == len(content)
     assert log.sha256 == hashlib.sha256(content).hexdigest()
     assert log.last_line() == "last line"
+
+
+def test_a_listener_hears_every_byte_in_order(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+    log = RunLog(tmp_path / "run.log", heard.append)
+    pieces = [b"one\r", b"two\n", b"\x00\xff"]
+    for piece in pieces:
+        log.write(piece)
+    log.close()
+    log.write(b"too late")
+    assert heard == pieces
+
+
+@pytest.mark.parametrize("problem", [ValueError("display"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_listener_that_fails_loses_nothing_of_the_log_and_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, problem: BaseException
+) -> None:
+    calls = 0
+
+    def failing(_: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        raise problem
+
+    log = RunLog(tmp_path / "run.log", failing)
+    log.write(b"one ")
+    log.write(b"two")
+    log.close()
+    assert (tmp_path / "run.log").read_bytes() == b"one two"
+    assert calls == 1
+    assert len(caplog.records) == 1

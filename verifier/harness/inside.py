@@ -37,10 +37,15 @@ class Interpreter:
         executable: Path of the interpreter, in a virtual environment with MLX and what the benchmark imports.
         environment: Variables beyond the minimal set. On the CPU backend MLX must not compile kernels: it
             would call a compiler that is not there (``MLX_DISABLE_COMPILE=1``).
+        devices: Device nodes of the accelerator to show inside, all below ``/dev``.
+        libraries: Folders of the host shown read-only at their own paths: what the accelerator's libraries
+            need beyond the environment and the system.
     """
 
     executable: Path
     environment: Mapping[str, str] = field(default_factory=lambda: {"MLX_DISABLE_COMPILE": "1"})
+    devices: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -61,6 +66,7 @@ def start_python(
     limits: Limits | None = None,
 ) -> SandboxProcess:
     """Start ``python -s -B <arguments>`` inside and close our copy of the child's end of its channel."""
+    shown = [Mount(folder, PurePosixPath(folder)) for folder in interpreter.libraries]
     spec = SandboxSpec(
         argv=[str(interpreter.executable), "-s", "-B", *arguments],
         env={
@@ -70,7 +76,7 @@ def start_python(
             DESCRIPTOR_VARIABLE: str(child_end.fileno()),
         },
         cwd=cwd,
-        mounts=[Mount(CHILD_FOLDER, HARNESS), *mounts],
+        mounts=[Mount(CHILD_FOLDER, HARNESS), *shown, *mounts],
         scratch=[HOME],
         pass_fds=[child_end.fileno()],
         python=[interpreter.root],

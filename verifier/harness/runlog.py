@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 TAIL_BYTES: Final = 2048
+_log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -15,9 +18,12 @@ class RunLog:
 
     Args:
         path: Where the bytes go; ``None`` keeps only digest, size and the last bytes.
+        listener: Is handed every piece after it was stored, in the writing thread, so it must be quick. It
+            can do the log no harm: whatever it raises is logged once, and it hears nothing any more.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, listener: Callable[[bytes], None] | None = None) -> None:
+        self._listener = listener
         self._file = path.open("wb") if path is not None else None
         self._digest = hashlib.sha256()
         self._lock = threading.Lock()
@@ -33,6 +39,16 @@ class RunLog:
             self._tail = (self._tail + chunk)[-TAIL_BYTES:]
             if self._file is not None:
                 self._file.write(chunk)
+        self._tell(chunk)
+
+    def _tell(self, chunk: bytes) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(chunk)
+        except BaseException as problem:  # noqa: BLE001 (a display may not disturb what it shows)
+            self._listener = None
+            _log.warning("The listener to a run log failed and hears no more: %r", problem)
 
     @property
     def size(self) -> int:
