@@ -8,7 +8,9 @@
 
 The rules: UTF-8 without an encoding cookie or byte-order mark; no control, line-separator or bidirectional
 characters; no lone carriage return; no script metadata (PEP 723), for which some launchers install what it
-names; at most 64 KiB in all; at most 2 KiB in one string and 256 elements in one container; and it parses.
+names; at most 64 KiB in all, and at most 16 KiB that do not repeat in it (``verifier.information``: limits
+on literals alone are got round with many small ones, or with comments); at most 2 KiB in one string and 256
+elements in one container; and it parses.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from typing import Final
 
 from armlx_chain.errors import CandidateError
 from armlx_chain.protocol.text import is_hidden
+from verifier.information import information_bytes
 from verifier.workspace import shown
 
 MAX_SOURCE_BYTES: Final = 64 << 10
 """All text of a candidate together (trusted evaluation, section 2 point 8): a limit per file could be got
 round with more files."""
+MAX_INFORMATION_BYTES: Final = 16 << 10
+"""Of all text together, as ``information_bytes`` counts. Our choice: what about 55 KB of program text hold
+(the benchmark's own train.py: 3 KB); a table of 16 KiB knows too little of any real benchmark to pay."""
 MAX_STRING_BYTES: Final = 2 << 10
 """One string or bytes literal, adjacent pieces counted together; a whole f-string counts as one."""
 MAX_ELEMENTS: Final = 256
@@ -56,6 +62,20 @@ def check_sources(files: Mapping[str, bytes]) -> None:
         text = _check_text(path, data)
         if path.lower().endswith((".py", ".pyi", ".pyw")):
             _check_python(path, text)
+    _check_information(files)
+
+
+def _check_information(files: Mapping[str, bytes]) -> None:
+    """Names count as well: 64 of them can carry a few kilobytes."""
+    found = information_bytes(
+        b"\n".join(part for path in sorted(files) for part in (path.encode(), files[path]))
+    )
+    if found > MAX_INFORMATION_BYTES:
+        raise CandidateError(
+            f"The candidate holds {found} bytes that do not repeat; {MAX_INFORMATION_BYTES} are allowed.",
+            meaning="That dense, text is data: it could carry weights that were trained elsewhere.",
+            next_step="Compute the values in the program; shorten what is not needed.",
+        )
 
 
 def _check_text(path: str, data: bytes) -> str:
