@@ -63,11 +63,12 @@ def nothing_left_behind() -> Iterator[None]:
     if sys.platform != "linux":
         return
     from verifier.sandbox.bubblewrap import _own_hierarchies
+    from verifier.sandbox.cgroups import own_prefix
     from verifier.sandbox.procfs import all_pids, is_zombie, parent_pid, status_fields
 
     children = [pid for pid in all_pids() if parent_pid(pid) == os.getpid() and not is_zombie(pid)]
     assert [pid for pid in children if status_fields(pid).get("Name") == "bwrap"] == []
-    groups = [path for row in _own_hierarchies() for path in row.folder.glob(f"armlx-{os.getpid()}-*")]
+    groups = [path for row in _own_hierarchies() for path in row.folder.glob(f"{own_prefix()}*")]
     assert groups == []
 
 

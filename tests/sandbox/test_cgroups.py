@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from verifier.sandbox.cgroups import ControlGroup, Hierarchy, create_group, find_hierarchies, remove_stale
+from verifier.sandbox.cgroups import (
+    ControlGroup,
+    Hierarchy,
+    create_group,
+    find_hierarchies,
+    own_prefix,
+    remove_stale,
+)
+from verifier.sandbox.procfs import pid_namespace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 
@@ -70,16 +79,30 @@ def test_figures_of_both_versions_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_only_old_groups_of_dead_verifiers_are_removed(tmp_path: Path) -> None:
+def test_groups_of_dead_verifiers_go_at_once_and_what_tells_nothing_about_its_maker_only_when_old(
+    tmp_path: Path,
+) -> None:
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
-    names = {"old": f"armlx-{dead.pid}-aa", "living": "armlx-1-bb", "foreign": "other", "odd": "armlx-x-cc"}
+    here = pid_namespace(os.getpid())
+    own = own_prefix()
+    names = {
+        "dead": f"armlx-{here}-{dead.pid}-5-aa",
+        "number passed to another": f"armlx-{here}-{os.getpid()}-5-aa",
+        "living": f"{own}aa",
+        "another container's": f"armlx-1-{dead.pid}-5-aa",
+        "foreign": "other",
+        "odd": "armlx-x-cc",
+    }
     for name in names.values():
         (tmp_path / name).mkdir()
     rows = [Hierarchy(tmp_path, frozenset({"memory"}), 1)]
-    assert remove_stale(rows, now=time.time()) == 0, "a fresh one may be another container's"
+    assert remove_stale(rows, now=time.time()) == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == set(names.values()) - {names["dead"], names["number passed to another"]}
     assert remove_stale(rows, now=time.time() + 10_000) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {names["living"], names["foreign"], names["odd"]}
+    assert names["another container's"] not in {path.name for path in tmp_path.iterdir()}
+    assert names["living"] in {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.integration

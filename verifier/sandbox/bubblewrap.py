@@ -25,29 +25,26 @@ import platform
 import resource
 import select
 import shutil
-import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from armlx_chain.errors import SandboxUnavailable, VerifierFault
-from verifier.sandbox.cgroups import ControlGroup, Hierarchy, create_group, find_hierarchies, remove_stale
+from verifier.sandbox.cgroups import Hierarchy, create_group, find_hierarchies, remove_stale
 from verifier.sandbox.identity import INSIDE_ID, Identity, choose_identity
 from verifier.sandbox.interface import INSIDE_HOME, Limits, LogSink, SandboxSpec
-from verifier.sandbox.layout import Descriptors, options
+from verifier.sandbox.layout import Descriptors, check_spec, options
 from verifier.sandbox.logs import MemoryLog
-from verifier.sandbox.process import Launch, Sample, Started, SupervisedProcess
-from verifier.sandbox.procfs import (
-    CpuMeter,
-    PidNamespace,
-    parent_pid,
-    pid_namespace,
-    resident_bytes,
-)
+from verifier.sandbox.namespace import NamespaceTree
+from verifier.sandbox.ownership import give, take_back
+from verifier.sandbox.process import Launch, Started, SupervisedProcess
+from verifier.sandbox.procfs import PidNamespace, parent_pid, pid_namespace
 from verifier.sandbox.python_env import PythonFiles, python_files
 from verifier.sandbox.seccomp import filter_program
 
@@ -116,8 +113,14 @@ class BubblewrapSandbox:
         for mount in spec.mounts:
             if not mount.source.exists():
                 raise VerifierFault(f"{mount.source} is to be shown in the sandbox and does not exist.")
+        _check_devices(spec.devices, for_others=identity.dedicated)
+        check_spec(spec)
+        writable = [mount.source for mount in spec.mounts if mount.writable]
+        if identity.dedicated:
+            for folder in writable:
+                give(folder, identity.uid)
         launch = self._launcher(spec, identity, pythons, bwrap)
-        return SupervisedProcess(launch, log, spec.limits, self._clock)
+        return SupervisedProcess(launch, log, spec.limits, self._clock, on_gone=partial(_take_back, writable))
 
     def _find(self, program: str, hint: str) -> str:
         found = shutil.which(program, path=self._search_path)
@@ -158,7 +161,7 @@ class BubblewrapSandbox:
                 with contextlib.ExitStack() as given:
                     given.enter_context(theirs)
                     given.callback(os.close, status_writer)
-                    descriptors = _descriptors(given, identity, status_writer, theirs.fileno())
+                    descriptors = _descriptors(given, spec, identity, status_writer, theirs.fileno())
                     texts = options(spec, identity, pythons, descriptors)
                     arguments = _memory_file(given, b"".join(text.encode() + b"\0" for text in texts))
                     popen = subprocess.Popen(
@@ -177,7 +180,7 @@ class BubblewrapSandbox:
                 failed.callback(popen.wait)
                 failed.callback(popen.kill)
                 try:
-                    started = self._release(popen, spec.limits, identity, ours, status_reader)
+                    started = self._release(popen, spec, identity, ours, status_reader)
                 except _SetupFailed:
                     popen.kill()
                     popen.wait()
@@ -190,7 +193,7 @@ class BubblewrapSandbox:
     def _release(
         self,
         popen: subprocess.Popen[bytes],
-        limits: Limits,
+        spec: SandboxSpec,
         identity: Identity,
         gate: socket.socket,
         status: int,
@@ -200,6 +203,7 @@ class BubblewrapSandbox:
         The gate closes when bwrap has read our byte, which it does after all mounts are made; if it ends
         before, the unread byte turns the close into a reset.
         """
+        limits = spec.limits
         init = _child_pid(status)
         descriptor = os.pidfd_open(init)
         # While bwrap lives and is the parent, the number cannot have passed to another process.
@@ -217,7 +221,7 @@ class BubblewrapSandbox:
         try:
             if group is not None:
                 group.add(init)
-            _limit(init, limits)
+            _limit(init, limits, _address_space(spec))
             gate.settimeout(_SETUP_SECONDS)
             gate.send(b"1")
             gate.recv(1)
@@ -233,87 +237,16 @@ class _SetupFailed(Exception):
     """bwrap gave up before the program started; the reason is in its output."""
 
 
-class NamespaceTree:
-    """Everything in one pid namespace. See :class:`verifier.sandbox.process.Tree`."""
-
-    def __init__(
-        self,
-        pid: int,
-        init: int,
-        status: int,
-        namespace: PidNamespace,
-        group: ControlGroup | None,
-        limits: Limits,
-    ) -> None:
-        self._pid = pid
-        self._init = init
-        self._status = status
-        self._namespace = namespace
-        self._group = group
-        self._limits = limits
-        self._meter = CpuMeter()
-        self._cpu = 0.0
-        self._peak = 0
-
-    def kill(self) -> None:
-        # The kernel kills a pid namespace with its first process.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._init, signal.SIGKILL)
-
-    def wait_gone(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        poller = select.poll()
-        poller.register(self._init, select.POLLIN)
-        # The first process of a namespace ends only after all others have been reaped.
-        poller.poll(seconds * 1000)
-        while self._namespace.members():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.001)
-        # Its own parent is often gone by now; where we inherited it (as pid 1 of a container), we bury it.
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, os.WNOHANG)
-        return True
-
-    def sample(self) -> Sample:
-        counted = self._group.cpu_seconds() if self._group else None
-        if counted is None:
-            counted = self._meter.read(self._namespace.members())
-        self._cpu = max(self._cpu, counted)
-        peak = self._group.memory_peak() if self._group else None
-        self._peak = max(self._peak, self._resident() if peak is None else peak)
-        return Sample(self._cpu, self._peak)
-
-    def pids(self) -> list[int]:
-        return self._namespace.members()
-
-    def over_memory(self) -> bool:
-        if self._group is not None and self._group.memory is not None:
-            return self._group.out_of_memory()
-        self._peak = max(self._peak, self._resident())
-        return self._peak > self._limits.memory_bytes
-
-    def _resident(self) -> int:
-        return sum(resident_bytes(pid) for pid in self._namespace.members())
-
-    def never_ran(self) -> bool:
-        """bwrap reports an exit status only of a program that it started."""
-        os.set_blocking(self._status, False)
-        try:
-            return b"exit-code" not in os.read(self._status, 4096)
-        except BlockingIOError:
-            return True
-
-    def close(self) -> None:
-        os.close(self._init)
-        os.close(self._status)
-        if self._group is not None:
-            self._group.close()
+def _address_space(spec: SandboxSpec) -> int:
+    if spec.limits.address_space_bytes is not None:
+        return spec.limits.address_space_bytes
+    if spec.devices:
+        return resource.RLIM_INFINITY
+    return max(_ADDRESS_SPACE_FLOOR, 16 * spec.limits.memory_bytes)
 
 
-def _limit(pid: int, limits: Limits) -> None:
+def _limit(pid: int, limits: Limits, space: int) -> None:
     """Resource limits of a process that is held back; its descendants inherit them."""
-    space = limits.address_space_bytes or max(_ADDRESS_SPACE_FLOOR, 16 * limits.memory_bytes)
     wanted = {
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
@@ -329,11 +262,36 @@ def _limit(pid: int, limits: Limits) -> None:
     }
     for kind, value in wanted.items():
         _, hard = resource.prlimit(pid, kind)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.prlimit(pid, kind, (bound, bound))
+        if resource.RLIM_INFINITY not in (hard, value):
+            value = min(value, hard)
+        elif value == resource.RLIM_INFINITY:
+            value = hard
+        resource.prlimit(pid, kind, (value, value))
     # Under memory pressure the host gives up the stranger first.
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("800", encoding="ascii")
+
+
+def _check_devices(devices: Sequence[Path], *, for_others: bool) -> None:
+    for node in devices:
+        try:
+            found = node.stat(follow_symlinks=False)
+        except OSError as error:
+            raise VerifierFault(
+                f"{node} is to be shown in the sandbox and cannot be had: {error}."
+            ) from error
+        if not stat.S_ISCHR(found.st_mode):
+            raise VerifierFault(f"{node} is to be shown in the sandbox and is no character device.")
+        if for_others and found.st_mode & 0o006 != 0o006:
+            raise SandboxUnavailable(
+                f"{node} may not be used by everybody, and the sandboxed program runs as another user.",
+                next_step=f"chmod a+rw {node}, or run the verifier as an ordinary user of the node's group.",
+            )
+
+
+def _take_back(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        take_back(folder)
 
 
 def _child_pid(status: int) -> int:
@@ -386,10 +344,13 @@ def _memory_file(stack: contextlib.ExitStack, data: bytes) -> int:
     return descriptor
 
 
-def _descriptors(stack: contextlib.ExitStack, identity: Identity, status: int, block: int) -> Descriptors:
+def _descriptors(
+    stack: contextlib.ExitStack, spec: SandboxSpec, identity: Identity, status: int, block: int
+) -> Descriptors:
+    allowed = filter_program(platform.machine(), network=spec.network, devices=bool(spec.devices))
     inside = identity.uid if identity.dedicated else INSIDE_ID
     return Descriptors(
-        seccomp=_memory_file(stack, filter_program(platform.machine())),
+        seccomp=_memory_file(stack, allowed),
         status=status,
         block=block,
         passwd=_memory_file(stack, f"run:x:{inside}:{inside}::{INSIDE_HOME}:/bin/sh\n".encode()),

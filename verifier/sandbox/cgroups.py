@@ -5,7 +5,8 @@ Invariants:
 - everything here is optional: what cannot be had is ``None``, and the caller polls ``/proc`` instead;
 - a group is made below the verifier's own group (version 1: in each hierarchy), so every bound that already
   holds for the verifier holds for the child too;
-- a group is removed once it is empty; groups of verifiers that died are removed by the next one.
+- a group is removed once it is empty; groups of verifiers that died (by SIGKILL, say) are thawed, emptied and
+  removed by the next one. Their names say whose they are: pid namespace, number and start of the verifier.
 
 Version 2 hands out the memory controller to a child group only if no process sits in the parent, so an
 ordinary user's login session usually gives CPU time and ``cgroup.procs`` but no memory bound.
@@ -15,14 +16,20 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from verifier.sandbox.procfs import pid_namespace, start_ticks
+from verifier.sandbox.stopping import FREEZE_SECONDS, never_stopped, signal_all
+
 _PREFIX: Final = "armlx-"
 _STALE_SECONDS: Final = 600.0
 _REMOVE_SECONDS: Final = 2.0
+_USED_V1: Final = frozenset({"memory", "cpuacct", "pids", "freezer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +79,61 @@ class ControlGroup:
     Attributes:
         folders: One folder per hierarchy that could be used.
         cpu, memory: The folders whose counters count, ``None`` where that cannot be had.
+        freezer: The folder that can stop everything in the group, likewise.
     """
 
     version: int
     folders: list[Path]
     cpu: Path | None = None
     memory: Path | None = None
+    freezer: Path | None = None
     _files: dict[Path, int] = field(default_factory=dict)
 
     def add(self, pid: int) -> None:
         """Move a process here; whatever it forks is born here."""
         for folder in self.folders:
             (folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+    def kill(self) -> None:
+        """Let a frozen group feel its signals; version 2 kills what is in it by itself."""
+        if self.version == 2:
+            _write(self.folders[0] / "cgroup.kill", 1)  # Linux 5.14
+        elif self.freezer is not None:
+            # Version 1 hands a frozen process no signal, SIGKILL included.
+            _write(self.freezer / "freezer.state", "THAWED")
+
+    def freeze(self) -> None:
+        """Stop everything in the group and wait until it stands still.
+
+        Raises:
+            VerifierFault: if it does not in time; everything goes on then.
+            RuntimeError: without a freezer.
+        """
+        if self.freezer is None:
+            raise RuntimeError("this group has no freezer")
+        self._set_frozen(frozen=True)
+        deadline = time.monotonic() + FREEZE_SECONDS
+        while not self._is_frozen(self.freezer):
+            if time.monotonic() > deadline:
+                self.thaw()
+                raise never_stopped()
+            time.sleep(0.002)
+
+    def thaw(self) -> None:
+        self._set_frozen(frozen=False)
+
+    def _set_frozen(self, *, frozen: bool) -> None:
+        if self.freezer is None:
+            return
+        if self.version == 2:
+            _write(self.freezer / "cgroup.freeze", int(frozen))
+        else:
+            _write(self.freezer / "freezer.state", "FROZEN" if frozen else "THAWED")
+
+    def _is_frozen(self, freezer: Path) -> bool:
+        if self.version == 2:
+            return _keyed(self._read(freezer / "cgroup.events")).get("frozen", 0) == 1
+        return self._read(freezer / "freezer.state").strip() == "FROZEN"
 
     def cpu_seconds(self) -> float | None:
         if self.cpu is None:
@@ -132,10 +182,8 @@ def create_group(*, memory_bytes: int, processes: int, hierarchies: list[Hierarc
         processes: Bound for processes and threads together.
         hierarchies: As :func:`find_hierarchies` gives them.
     """
-    name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
-    first = [
-        row for row in hierarchies if row.version == 1 and row.controllers & {"memory", "cpuacct", "pids"}
-    ]
+    name = f"{own_prefix()}{secrets.token_hex(6)}"
+    first = [row for row in hierarchies if row.version == 1 and row.controllers & _USED_V1]
     group = _create_v1(first, name, memory_bytes, processes) if first else None
     if group is not None:
         return group
@@ -155,6 +203,8 @@ def _create_v1(rows: list[Hierarchy], name: str, memory_bytes: int, processes: i
         if "memory" in row.controllers and _write(folder / "memory.limit_in_bytes", memory_bytes):
             _write(folder / "memory.memsw.limit_in_bytes", memory_bytes)  # absent without swap accounting
             group.memory = folder
+        if "freezer" in row.controllers and os.access(folder / "freezer.state", os.W_OK):
+            group.freezer = folder
         if "pids" in row.controllers:
             _write(folder / "pids.max", processes)
     return group if group.folders else None
@@ -172,27 +222,62 @@ def _create_v2(row: Hierarchy, name: str, memory_bytes: int, processes: int) -> 
         _write(folder / "memory.swap.max", 0)
         _write(folder / "memory.oom.group", 1)
         group.memory = folder
+    if os.access(folder / "cgroup.freeze", os.W_OK):
+        group.freezer = folder
     _write(folder / "pids.max", processes)
     return group
 
 
+def own_prefix() -> str:
+    """How the names of this process's groups begin."""
+    return f"{_PREFIX}{pid_namespace(os.getpid()) or 0}-{os.getpid()}-{start_ticks(os.getpid()) or 0}-"
+
+
 def remove_stale(hierarchies: list[Hierarchy], *, now: float) -> int:
-    """Remove empty groups of verifiers that are gone; returns how many.
+    """Remove the groups of verifiers that are gone, with what still lives in them; returns how many.
+
+    A group made in another pid namespace (a container that shares the hierarchy) tells nothing about its
+    maker: it is removed only when it is old, and only if nothing is in it.
 
     Args:
         now: Seconds since the epoch.
     """
     removed = 0
-    for row in hierarchies:
-        for folder in row.folder.glob(f"{_PREFIX}*"):
-            owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-            if (
-                owner.isdecimal()
-                and not Path("/proc", owner).exists()
-                and _older(folder, now - _STALE_SECONDS)
-            ):
-                removed += _remove(folder, seconds=0.0)
+    for folder in _leftovers(hierarchies):
+        ours = _made_here(folder.name)
+        if ours and not _maker_lives(folder.name):
+            _empty(folder)
+            removed += _remove(folder, seconds=_REMOVE_SECONDS)
+        elif not ours and _older(folder, now - _STALE_SECONDS):
+            removed += _remove(folder, seconds=0.0)
     return removed
+
+
+def _leftovers(hierarchies: list[Hierarchy]) -> Iterator[Path]:
+    for row in hierarchies:
+        yield from row.folder.glob(f"{_PREFIX}[0-9]*-[0-9]*-[0-9]*-*")
+
+
+def _made_here(name: str) -> bool:
+    return name.removeprefix(_PREFIX).split("-")[0] == str(pid_namespace(os.getpid()))
+
+
+def _maker_lives(name: str) -> bool:
+    pid, started = name.removeprefix(_PREFIX).split("-")[1:3]
+    return not pid.isdecimal() or str(start_ticks(int(pid))) == started
+
+
+def _empty(folder: Path) -> None:
+    """End what a dead verifier left in a group: frozen ones would wait for it for ever."""
+    if _write(folder / "cgroup.kill", 1):
+        return
+    try:
+        listed = (folder / "cgroup.procs").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    signal_all((int(pid) for pid in listed), signal.SIGKILL)
+    _write(folder / "cgroup.freeze", 0)
+    _write(folder / "freezer.state", "THAWED")
 
 
 def _older(folder: Path, moment: float) -> bool:

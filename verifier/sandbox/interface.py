@@ -4,9 +4,11 @@ Invariants every back-end keeps, and ``selfcheck`` proves:
 
 - the child never runs with the verifier's user id where the verifier is root, and never with capabilities;
 - it sees only the mounts of its ``SandboxSpec``, the read-only system and fresh, bounded temporary folders;
-- it has no network of any kind; its only way out is its log and the descriptors of ``pass_fds``;
+- it has no network of any kind unless ``network`` asks for it (and then no ``pass_fds``); its only way out is
+  its log and the descriptors of ``pass_fds``;
 - when ``kill_tree`` returns, no process of the sandbox exists any more, whatever it forked or daemonised;
-- no path that the child could write is ever opened by the verifier.
+- no path that the child could write is ever opened by the verifier while the child lives, and none of a
+  writable mount is ever opened by following a link.
 
 ::
 
@@ -31,14 +33,22 @@ INSIDE_HOME: Final = INSIDE_TMP / "home"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or folder of the host shown inside, always read-only.
+    """A file or folder of the host shown inside, read-only unless ``writable``.
 
     Where the verifier is root the child is another user, so what is shown must be readable for others (files
     0644, folders 0755). The folders above it may stay closed.
+
+    Attributes:
+        writable: A real folder of the host that the child may change, for a snapshot's own setup steps and
+            never for a candidate. While the child lives everything in it belongs to the child's user;
+            afterwards it is the verifier's again, readable for others, without set-id bits. Nothing bounds
+            its size. Whoever opens something there later must not follow links: what lies there is a
+            stranger's.
     """
 
     source: Path
     target: PurePosixPath
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,8 @@ class Limits:
     log_bytes: int = 32 << 20
     """The tree is killed once its log has reached this size; what came beyond it is dropped."""
     address_space_bytes: int | None = None
-    """Virtual memory of one process; by default far more than it may use."""
+    """Virtual memory of one process; by default far more than it may use, and unbounded where ``devices`` are
+    given (CUDA maps all of the GPU's memory and the host's before it uses any)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +78,14 @@ class SandboxSpec:
         argv: Program and arguments, as seen inside.
         env: The whole environment; nothing is inherited.
         cwd: Working directory inside. It must be a mount, or lie in one, or be scratch.
-        mounts: What is shown, read-only. Later mounts may lie over earlier ones.
+        mounts: What is shown. Later mounts may lie over earlier ones.
         scratch: Further fresh writable folders (tmpfs), each of ``limits.scratch_bytes``.
         pass_fds: Host descriptors the child keeps, under the same number.
         python: Interpreters or virtual environments to show inside at their own paths, with what they need
             (base installation, shared libraries). A mount must not lie over or above one of them.
+        network: Share the host's network, loopback included: for a snapshot's own setup steps, never where a
+            candidate runs. Refused together with ``pass_fds``.
+        devices: Device nodes of the accelerator, shown at their own paths, all below ``/dev``.
     """
 
     argv: Sequence[str]
@@ -82,6 +96,8 @@ class SandboxSpec:
     pass_fds: Sequence[int] = ()
     python: Sequence[Path] = ()
     limits: Limits = field(default_factory=Limits)
+    network: bool = False
+    devices: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,20 @@ class SandboxProcess(Protocol):
         """
         ...
 
+    def freeze(self) -> None:
+        """Stop everything inside and return when nothing of it runs; nothing happens after the end.
+
+        The program's clocks go on. ``kill_tree`` works on a frozen tree; limits hold on.
+
+        Raises:
+            VerifierFault: if something would not stop. Nothing inside is left half stopped.
+        """
+        ...
+
+    def thaw(self) -> None:
+        """Let everything inside go on; nothing happens if it was not frozen."""
+        ...
+
     def usage(self) -> Usage:
         """Usage of the whole tree, ended processes included; still answers after the end.
 
@@ -174,5 +204,7 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxUnavailable: the back-end cannot start it. A failing *program* is not an error here.
+            VerifierFault: something that is to be shown does not exist.
+            ValueError: a specification that makes no sense.
         """
         ...

@@ -2,7 +2,8 @@
 
 Invariants:
 
-- nothing of the host is writable inside; every writable folder is a tmpfs with a size;
+- nothing of the host is writable inside but mounts that ask for it; every other writable folder is a tmpfs
+  with a size;
 - every folder that is only a way to a mount has mode 0755 (bubblewrap's own choice, 0700 for its own user,
   would lock a child of another user out; the loader then silently takes libraries from elsewhere);
 - ``/`` and ``/dev`` end read-only; ``/proc`` belongs to the new pid namespace.
@@ -24,6 +25,22 @@ from verifier.sandbox.python_env import SYSTEM_FOLDERS, PythonFiles
 
 _ETC: Final = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+_NETWORK_FILES: Final = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates/extracted",
+)
+"""What finding a name and trusting a certificate needs, on the usual distributions."""
+_DEV: Final = PurePosixPath("/dev")
 _DEV_SHM_BYTES: Final = 64 << 20
 _OWN: Final = tuple(PurePosixPath(name) for name in ("/proc", "/dev", "/sys"))
 DEFAULT_ENV: Final = {
@@ -70,9 +87,9 @@ class _Layer:
         self.options += ["--perms", mode, "--dir", str(path)]
         self.folders.add(path)
 
-    def show(self, source: Path, target: PurePosixPath) -> None:
+    def show(self, source: Path, target: PurePosixPath, *, writable: bool = False) -> None:
         self.way_to(target)
-        self.options += ["--ro-bind", str(source), str(target)]
+        self.options += ["--bind" if writable else "--ro-bind", str(source), str(target)]
         self.mounts.append(target)
 
     def link(self, path: PurePosixPath, text: str) -> None:
@@ -102,9 +119,11 @@ def options(
     check_spec(spec)
     _check_hidden(spec, pythons)
     layer = _Layer(writable=(INSIDE_TMP, *spec.scratch))
-    layer.options += _isolation(identity, descriptors)
+    layer.options += _isolation(identity, descriptors, network=spec.network)
     _system(layer, descriptors)
-    _devices(layer, spec.limits.scratch_bytes)
+    if spec.network:
+        _network(layer)
+    _devices(layer, spec)
     size = spec.limits.scratch_bytes
     inner = [path for path in spec.scratch if _inside_a_mount(path, spec)]
     for path in (INSIDE_TMP, *(path for path in spec.scratch if path not in inner and path != INSIDE_TMP)):
@@ -116,7 +135,7 @@ def options(
         for link, text in files.links:
             layer.link(PurePosixPath(link), text)
     for mount in spec.mounts:
-        layer.show(mount.source, mount.target)
+        layer.show(mount.source, mount.target, writable=mount.writable)
     for path in inner:
         layer.tmpfs(path, size)
     if any(spec.cwd.is_relative_to(root) for root in layer.writable) and not _inside_a_mount(spec.cwd, spec):
@@ -127,8 +146,10 @@ def options(
     return layer.options
 
 
-def _isolation(identity: Identity, descriptors: Descriptors) -> list[str]:
-    chosen = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+def _isolation(identity: Identity, descriptors: Descriptors, *, network: bool) -> list[str]:
+    chosen = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    if not network:
+        chosen.append("--unshare-net")
     chosen += ["--hostname", "sandbox", "--die-with-parent", "--new-session"]
     if identity.dedicated:
         # Just what setpriv needs to become someone else and to give up the rest.
@@ -156,14 +177,25 @@ def _system(layer: _Layer, descriptors: Descriptors) -> None:
     layer.options += ["--proc", "/proc"]
 
 
-def _devices(layer: _Layer, scratch_bytes: int) -> None:
+def _network(layer: _Layer) -> None:
+    for name in _NETWORK_FILES:
+        # Often a link into /run, which is not shown.
+        source = Path(name).resolve()
+        if source.exists():
+            layer.show(source, PurePosixPath(name))
+
+
+def _devices(layer: _Layer, spec: SandboxSpec) -> None:
     layer.tmpfs(PurePosixPath("/dev"), 1 << 16, mode="0755")
     for name in _DEVICES:
         layer.options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         layer.options += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
     layer.options += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    layer.tmpfs(PurePosixPath("/dev/shm"), min(scratch_bytes, _DEV_SHM_BYTES))  # noqa: S108 (inside)
+    layer.tmpfs(PurePosixPath("/dev/shm"), min(spec.limits.scratch_bytes, _DEV_SHM_BYTES))  # noqa: S108 (inside)
+    for node in spec.devices:
+        layer.way_to(PurePosixPath(node))
+        layer.options += ["--dev-bind", str(node), str(node)]
 
 
 def _inside_a_mount(path: PurePosixPath, spec: SandboxSpec) -> bool:
@@ -200,6 +232,13 @@ def check_spec(spec: SandboxSpec) -> None:
             raise ValueError(f"{name!r} is no name of an environment variable")
     if min(spec.pass_fds, default=3) < 3:
         raise ValueError("descriptors 0, 1 and 2 are the sandbox's own")
+    if spec.network and spec.pass_fds:
+        # Who holds a channel to the verifier is a candidate or an evaluator, and those have no network.
+        raise ValueError("a program with an inherited descriptor gets no network")
+    for node in spec.devices:
+        _check_path(PurePosixPath(node))
+        if not PurePosixPath(node).is_relative_to(_DEV):
+            raise ValueError(f"{node} is no device node below {_DEV}")
 
 
 def _check_path(path: PurePosixPath) -> None:

@@ -49,6 +49,18 @@ class Tree(Protocol):
         """Whether nothing is left, waiting at most so long."""
         ...
 
+    def freeze(self) -> None:
+        """Stop all of them and see that none runs.
+
+        Raises:
+            VerifierFault: if something would not stop; all go on then.
+        """
+        ...
+
+    def thaw(self) -> None:
+        """Let all of them go on."""
+        ...
+
     def sample(self) -> Sample: ...
 
     def pids(self) -> list[int]:
@@ -81,7 +93,17 @@ Launch = Callable[[int, int], Started]
 class SupervisedProcess:
     """See :class:`verifier.sandbox.interface.SandboxProcess`."""
 
-    def __init__(self, launch: Launch, log: LogSink, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        log: LogSink,
+        limits: Limits,
+        clock: Callable[[], float],
+        *,
+        on_gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_gone`` is called once, when nothing is left alive and before anybody hears of the end."""
+        self._on_gone = on_gone
         self._log = log
         self._limits = limits
         self._clock = clock
@@ -91,6 +113,8 @@ class SupervisedProcess:
         self._exit: Exit | None = None
         self._fault: VerifierFault | None = None
         self._final: Usage | None = None
+        self._killed = False
+        self._frozen = False
         self._logged = 0
         ready: Future[Started] = Future()
         self._started_at = clock()
@@ -115,13 +139,26 @@ class SupervisedProcess:
             if self._final is None:
                 self._reason = self._reason or reason
                 self._measure()
-                self._tree.kill()
+                self._kill(self._tree)
         if not self._done.wait(_GONE_SECONDS + 5):
             raise VerifierFault(
                 "The sandboxed program was killed and its supervision did not end.",
                 next_step="Look for a blocked disk or a stopped process; then run again.",
             )
         self.poll()
+
+    def freeze(self) -> None:
+        # Under the lock, so that no kill can come between and then wait for something frozen.
+        with self._lock:
+            if not self._killed and not self._frozen:
+                self._tree.freeze()
+                self._frozen = True
+
+    def thaw(self) -> None:
+        with self._lock:
+            if self._frozen and not self._killed:
+                self._tree.thaw()
+            self._frozen = False
 
     def host_pids(self) -> list[int]:
         """Process ids, as the host sees them, of everything alive inside; empty after the end."""
@@ -153,6 +190,7 @@ class SupervisedProcess:
             try:
                 started = launch(reader, writer)
             except BaseException as error:  # noqa: BLE001 (raised again by the thread that waits for it)
+                self._settle()
                 ready.set_exception(error)
                 return
             finally:
@@ -192,15 +230,17 @@ class SupervisedProcess:
 
     def _finish(self, started: Started, reader: int) -> None:
         """End what is left, see that it is gone, and take the last figures."""
-        started.tree.kill()
+        with self._lock:
+            self._kill(started.tree)
         gone = started.tree.wait_gone(_GONE_SECONDS)
         if gone:
             code = started.popen.wait()
+            self._settle()
             while self._take(reader, at_end=True):
                 pass
             if self._reason is None and started.tree.over_memory():
                 self._reason = "memory"
-            if self._reason is None and code and started.tree.never_ran():
+            if self._fault is None and self._reason is None and code and started.tree.never_ran():
                 self._fault = SandboxUnavailable(
                     f"The sandbox failed before its program started (status {code}); its log says why."
                 )
@@ -215,6 +255,12 @@ class SupervisedProcess:
             self._final = self._measure()
             started.tree.close()
 
+    def _settle(self) -> None:
+        try:
+            self._on_gone()
+        except VerifierFault as fault:
+            self._fault = fault
+
     def _ending(self, code: int) -> tuple[int, str | None]:
         """Exit status and reason. A launcher reports death by signal n as 128 + n, like a shell."""
         status = _SIGNALLED - code if code > _SIGNALLED else code
@@ -224,7 +270,11 @@ class SupervisedProcess:
     def _stop(self, reason: str) -> None:
         with self._lock:
             self._reason = self._reason or reason
-            self._tree.kill()
+            self._kill(self._tree)
+
+    def _kill(self, tree: Tree) -> None:
+        self._killed = True
+        tree.kill()
 
     def _take(self, reader: int, *, at_end: bool = False) -> bool:
         """Move one piece of the log to its sink; ``False`` when there is nothing more to come."""

@@ -70,6 +70,27 @@ def is_zombie(pid: int) -> bool:
     return status_fields(pid).get("State", "Z")[:1] in ("Z", "X")
 
 
+_STOPPED: Final = ("T", "t", "Z", "X")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process can run: stopped, ended or gone."""
+    try:
+        threads = os.listdir(PROC / str(pid) / "task")  # noqa: PTH208 (names are all we need)
+    except OSError:
+        return True
+    return all(status_fields(f"{pid}/task/{name}").get("State", "X")[:1] in _STOPPED for name in threads)
+
+
+def start_ticks(pid: int) -> int | None:
+    """Clock ticks from boot to a process's start: with the number it names the process for good."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])
+
+
 def parent_pid(pid: int) -> int | None:
     value = status_fields(pid).get("PPid")
     return int(value) if value else None

@@ -25,6 +25,7 @@ from typing import Final
 
 from armlx_chain.errors import VerifierFault
 from verifier.sandbox.process import Sample
+from verifier.sandbox.stopping import signal_all, stop_all
 
 _COLUMNS: Final = ("pid", "ppid", "pgid", "uid", "rss", "time", "stat", "lstart")
 _LOOK_SECONDS: Final = 0.02
@@ -42,6 +43,7 @@ class Row:
     cpu_seconds: float
     started: str
     zombie: bool
+    stopped: bool = False
 
     @property
     def key(self) -> tuple[int, str]:
@@ -82,7 +84,8 @@ def parse_table(text: str) -> list[Row]:
                 resident << 10,
                 parse_time(used),
                 started.strip(),
-                state.startswith("Z"),
+                zombie=state.startswith("Z"),
+                stopped=state.startswith("T"),
             )
         )
     return rows
@@ -124,6 +127,7 @@ class FollowedTree:
         self._table = table
         self._figures = figures
         self._on_close = on_close
+        self._seen: list[Row] = []
         self._known: dict[tuple[int, str], float] = {}
         self._peak = 0
         self._resident = 0
@@ -134,6 +138,17 @@ class FollowedTree:
             for row in self._look():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(row.pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        with self._lock:
+            stop_all(lambda: [row.pid for row in self._look()], self._stopped)
+
+    def thaw(self) -> None:
+        with self._lock:
+            signal_all([row.pid for row in self._look()], signal.SIGCONT)
+
+    def _stopped(self, pid: int) -> bool:
+        return all(row.stopped for row in self._seen if row.pid == pid)
 
     def wait_gone(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -171,6 +186,7 @@ class FollowedTree:
         """Living members now; remembers them and what they used."""
         with self._lock:
             members = [row for row in self._members(self._table()) if not row.zombie]
+            self._seen = members
             resident = 0
             for row in members:
                 finer = self._figures(row.pid)

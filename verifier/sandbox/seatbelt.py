@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -34,6 +35,7 @@ from armlx_chain.errors import SandboxUnavailable, VerifierFault
 from verifier.sandbox.interface import INSIDE_TMP, Limits, LogSink, SandboxSpec
 from verifier.sandbox.layout import DEFAULT_ENV, check_spec
 from verifier.sandbox.logs import MemoryLog
+from verifier.sandbox.ownership import give, take_back
 from verifier.sandbox.process import Started, SupervisedProcess
 from verifier.sandbox.proctable import FollowedTree, read_table
 from verifier.sandbox.python_env import PythonFiles, python_files
@@ -111,6 +113,8 @@ class SeatbeltSandbox:
 
     def start(self, spec: SandboxSpec, log: LogSink) -> SupervisedProcess:
         check_spec(spec)
+        if spec.devices:
+            raise SandboxUnavailable("macOS shows no device nodes: its GPU needs none.")
         uid = _dedicated_uid()
         pythons = [python_files(path, for_others=uid is not None) for path in spec.python]
         # resolve(): /tmp and /var are links on macOS, and Seatbelt judges real paths.
@@ -118,8 +122,7 @@ class SeatbeltSandbox:
         try:
             places = rewriting(spec, root)
             writable = _place(spec, places, uid)
-            clones = [Path(places.path(str(mount.target))) for mount in spec.mounts]
-            text = profile(self._parts(root, writable, clones, pythons))
+            text = profile(self._parts(spec, root, writable, pythons))
             command = command_line(spec, places, text)
         except OSError as error:
             shutil.rmtree(root, ignore_errors=True)
@@ -143,19 +146,24 @@ class SeatbeltSandbox:
             )
             return Started(popen, self._follow(popen.pid, uid, spec.limits, root, writable))
 
-        return SupervisedProcess(launch, log, spec.limits, self._clock)
+        return SupervisedProcess(
+            launch, log, spec.limits, self._clock, on_gone=partial(_take_back, _lent(spec), uid)
+        )
 
     def _parts(
-        self, root: Path, writable: Sequence[Path], clones: Sequence[Path], pythons: Sequence[PythonFiles]
+        self, spec: SandboxSpec, root: Path, writable: Sequence[Path], pythons: Sequence[PythonFiles]
     ) -> ProfileParts:
+        places = rewriting(spec, root)
+        clones = [Path(places.path(str(mount.target))) for mount in spec.mounts if not mount.writable]
         shown = tuple(path for files in pythons for path in files.shown)
         return ProfileParts(
             readable=(root, *shown, *(link for files in pythons for link, _ in files.links)),
-            writable=tuple(writable),
+            writable=(*writable, *_lent(spec)),
             protected=tuple(clones),
             executable=shown,
             shader_cache=_darwin_cache() if self._metal else None,
-            forks=self._forks,
+            forks=self._forks or spec.network,
+            network=spec.network,
         )
 
     def _follow(
@@ -204,13 +212,31 @@ def _place(spec: SandboxSpec, places: Rewriting, uid: int | None) -> list[Path]:
         writable.append(folder)
     (writable[0] / "home").mkdir(exist_ok=True)
     for mount in spec.mounts:
-        _clone(mount.source, Path(places.path(str(mount.target))))
+        target = Path(places.path(str(mount.target)))
+        if mount.writable:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(mount.source.resolve())
+        else:
+            _clone(mount.source, target)
     if uid is not None:
+        for folder in _lent(spec):
+            give(folder, uid)
         for folder in (*writable, writable[0] / "home"):
             os.chown(folder, uid, uid)
     root = writable[0].parents[len(INSIDE_TMP.parts) - 2]
     root.chmod(0o711)
     return writable
+
+
+def _lent(spec: SandboxSpec) -> list[Path]:
+    """The host's folders that this run may change."""
+    return [mount.source.resolve() for mount in spec.mounts if mount.writable]
+
+
+def _take_back(folders: Sequence[Path], uid: int | None) -> None:
+    if uid is not None:
+        for folder in folders:
+            take_back(folder)
 
 
 def _clone(source: Path, target: Path) -> None:

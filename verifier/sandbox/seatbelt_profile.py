@@ -46,6 +46,16 @@ _SYSCTLS: Final = (
     "vm.loadavg",
 )
 _SYSCTL_PREFIXES: Final = ("hw.", "machdep.cpu.")
+_NETWORK_READ: Final = (
+    "/private/etc/hosts",
+    "/private/etc/resolv.conf",
+    "/private/var/run/resolv.conf",
+    "/private/etc/services",
+    "/private/etc/protocols",
+    "/private/etc/ssl",
+)
+_NETWORK_SERVICES: Final = ("com.apple.SystemConfiguration.configd", "com.apple.trustd.agent")
+_RESOLVER_SOCKET: Final = "/private/var/run/mDNSResponder"
 _METAL_CLIENTS: Final = (
     "AGXDeviceUserClient",
     "AGXCommandQueue",
@@ -68,6 +78,7 @@ class ProfileParts:
         executable: Folders or files from which programs may be started.
         shader_cache: The user's Darwin cache folder if Metal is to work inside, else ``None``.
         forks: Whether the program may start others.
+        network: Whether it may make connections (a snapshot's own setup steps, never a candidate).
     """
 
     readable: tuple[Path, ...]
@@ -76,6 +87,7 @@ class ProfileParts:
     protected: tuple[Path, ...] = ()
     shader_cache: Path | None = None
     forks: bool = False
+    network: bool = False
 
 
 def quoted(text: str) -> str:
@@ -98,11 +110,16 @@ def profile(parts: ProfileParts) -> str:
     rules += _files(parts)
     if parts.shader_cache is not None:
         rules += _metal(parts.shader_cache)
+    if parts.network:
+        rules += _network()
     # Later rules win: these hold whatever stands above.
     protected = [*parts.protected, *_between(parts.protected, parts.writable)]
     rules.append(_rule("file-write*", _subpaths(map(str, parts.protected)), allow=False))
     rules.append(_rule("file-write-unlink", _literals(protected), allow=False))
-    rules += ["", "(deny network*)", "(deny file-write-setugid)", "(deny file-write-mode)"]
+    rules += ["", "(deny file-write-setugid)"]
+    if not parts.network:
+        # A step that fetches an environment also makes programs; nothing else changes modes.
+        rules += ["(deny network*)", "(deny file-write-mode)"]
     if not parts.forks:
         rules.append("(deny process-fork)")
     return "\n".join(rules) + "\n"
@@ -125,6 +142,18 @@ def _system() -> list[str]:
         _rule("file-read*", ['(literal "/")', *_subpaths(_SYSTEM_READ)]),
         _rule("file-read*", [f"(literal {quoted(path)})" for path in _DEVICES_READ]),
         _rule("file-write-data", [f"(literal {quoted(path)})" for path in _DEVICES_WRITE]),
+    ]
+
+
+def _network() -> list[str]:
+    """Connections to addresses; of the unix sockets only the system's resolver."""
+    services = [f"(global-name {quoted(name)})" for name in _NETWORK_SERVICES]
+    return [
+        "(allow network-outbound (remote ip))",
+        f"(allow network-outbound (literal {quoted(_RESOLVER_SOCKET)}))",
+        "(allow system-socket (require-all (socket-domain AF_INET)) (require-all (socket-domain AF_INET6)))",
+        _rule("mach-lookup", services),
+        _rule("file-read*", _subpaths(_NETWORK_READ)),
     ]
 
 

@@ -8,7 +8,9 @@ Invariants:
   process, the second does not exist;
 - a system call with a number newer than the list was reviewed for does not exist (``ENOSYS``), so that a new
   kernel opens no new door;
-- the filter is a pure function of the machine's architecture.
+- with ``network`` plain IPv4 and IPv6 sockets (streams and datagrams) are to be had, nothing else: no unix
+  sockets, which would reach the host's abstract ones, no raw, packet, netlink or vsock ones;
+- the filter is a pure function of the machine's architecture and of what the run may use.
 
 ::
 
@@ -229,8 +231,33 @@ def _examined(column: int) -> list[Instruction]:
     return [step for name, body in bodies.items() for step in _guarded(_EXAMINED[name][column], body)]
 
 
-def instructions(machine: str) -> list[Instruction]:
+_FOR_NETWORK: Final = frozenset({"socket", "connect", "bind", "listen", "accept", "accept4"})
+_FOR_DEVICES: Final = frozenset({"memfd_create"})
+
+
+def _inet_only(number: int) -> list[Instruction]:
+    """``socket``: IPv4 or IPv6, a stream or datagrams. Libraries take "no such family" calmly."""
+    body = [
+        (_LOAD, 0, 0, _argument(0)),
+        (_JEQ, 2, 0, 2),  # AF_INET
+        (_JEQ, 1, 0, 10),  # AF_INET6
+        (_RET, 0, 0, _errno(errno.EAFNOSUPPORT)),
+        (_LOAD, 0, 0, _argument(1)),
+        (_AND, 0, 0, _SOCK_TYPE_MASK),
+        (_JEQ, 2, 0, 1),  # SOCK_STREAM
+        (_JEQ, 1, 0, 2),  # SOCK_DGRAM
+        (_RET, 0, 0, _errno(errno.EPERM)),
+        (_RET, 0, 0, RET_ALLOW),
+    ]
+    return _guarded(number, body)
+
+
+def instructions(machine: str, *, network: bool = False, devices: bool = False) -> list[Instruction]:
     """The filter for one architecture (``x86_64`` or ``aarch64``).
+
+    Args:
+        network: Let the program make connections of its own.
+        devices: Let it have what drivers of accelerators need (anonymous memory files).
 
     Raises:
         KeyError: for another architecture.
@@ -246,18 +273,29 @@ def instructions(machine: str) -> list[Instruction]:
         (_RET, 0, 0, _errno(errno.ENOSYS)),
     ]
     program += _examined(column)
+    left_out = (_FOR_NETWORK if network else frozenset()) | (_FOR_DEVICES if devices else frozenset())
+    if network:
+        program += _inet_only(_number("socket", column))
     for table, code in ((_DENIED, errno.EPERM), (_ABSENT, errno.ENOSYS)):
-        for numbers in table.values():
+        for name, numbers in table.items():
             number = numbers[column]
-            if number is not None:
+            if number is not None and name not in left_out:
                 program += _deny(number, code)
     program.append((_RET, 0, 0, RET_ALLOW))
     return program
 
 
-def filter_program(machine: str) -> bytes:
+def _number(name: str, column: int) -> int:
+    number = _DENIED[name][column]
+    if number is None:
+        raise KeyError(name)
+    return number
+
+
+def filter_program(machine: str, *, network: bool = False, devices: bool = False) -> bytes:
     """The filter as an array of ``struct sock_filter``."""
-    return b"".join(struct.pack("<HBBI", *step) for step in instructions(machine))
+    steps = instructions(machine, network=network, devices=devices)
+    return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
 def denied_numbers(machine: str) -> dict[str, int]:

@@ -1,0 +1,60 @@
+"""Stopping and continuing a set of processes by signals, where no control group can freeze them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from armlx_chain.errors import VerifierFault
+
+FREEZE_SECONDS: Final = 10.0
+"""Longest wait for a tree to stand still. A process can be stuck in the kernel (a slow disk) for a while."""
+_LOOK_SECONDS: Final = 0.002
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """The same signal to each; those that are gone are no matter."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def stop_all(
+    members: Callable[[], list[int]], stopped: Callable[[int], bool], *, seconds: float = FREEZE_SECONDS
+) -> None:
+    """SIGSTOP to everybody until two looks in a row find nobody new and nobody running.
+
+    One look is not enough: what was forked meanwhile is not in it, and a member may have continued another
+    one before it was stopped itself.
+
+    Args:
+        members: Living members at this moment.
+        stopped: Whether no thread of a process can run.
+
+    Raises:
+        VerifierFault: when somebody still runs after that time; all go on then.
+    """
+    deadline = time.monotonic() + seconds
+    before: list[int] | None = None
+    while True:
+        now = sorted(members())
+        if now == before and all(stopped(pid) for pid in now):
+            return
+        before = now if all(stopped(pid) for pid in now) else None
+        if time.monotonic() > deadline:
+            signal_all(now, signal.SIGCONT)
+            raise never_stopped()
+        signal_all((pid for pid in now if not stopped(pid)), signal.SIGSTOP)
+        time.sleep(_LOOK_SECONDS)
+
+
+def never_stopped() -> VerifierFault:
+    return VerifierFault(
+        "A sandboxed program could not be stopped.",
+        meaning="The accelerator may be in use where it must be idle; this run cannot be measured.",
+        next_step="Look for a process that waits for a disk or a driver; then run again.",
+    )
