@@ -19,6 +19,7 @@ from pathlib import Path
 from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
+from verifier.copies import control_likeness, with_no_op
 from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
 from verifier.harness.inside import Interpreter
@@ -158,7 +159,7 @@ class Prepared:
             deadline_seconds=self.deadline(noise).seconds,
             rules=Rules(pairs=pairs, control_is_baseline=self.materials.control_is_baseline),
         )
-        return judge(
+        verdict = judge(
             self.runner,
             noise,
             self.materials.control_files,
@@ -168,6 +169,8 @@ class Prepared:
             earlier=earlier,
             progress=progress,
         )
+        alike = control_likeness(files, self.materials.control_files, self.materials.snapshot)
+        return with_no_op(verdict, alike)
 
 
 def interpreter_here(python: Path) -> Interpreter:

@@ -221,6 +221,7 @@ class Verdict:
         gains: D of each pair that counts, in order: the smaller of validation and fresh gain.
         repeats: Further runs made to repeat a failed audit.
         evidence: Facts of the deciding reason.
+        flags: Sentences worth a person's look (alike to other code, a no-op). They decide nothing.
     """
 
     outcome: Outcome
@@ -237,6 +238,7 @@ class Verdict:
     evidence: dict[str, str] = field(default_factory=dict)
     voided: tuple[int, ...] = ()
     gains: tuple[Bpb, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

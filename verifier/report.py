@@ -65,6 +65,7 @@ def to_tree(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason.value,
         "explanation": verdict.explanation,
         "evidence": dict(sorted(verdict.evidence.items())),
+        "flags": [plain(flag) for flag in verdict.flags],
         "noise": None if verdict.noise is None else _noise_tree(verdict.noise),
         "test": {
             "minimum_gain": _figure(verdict.minimum_gain),
@@ -187,6 +188,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
             f"llr {short(verdict.llr)} after {len(verdict.gains)} pairs."
         )
     yield from _audit_lines(verdict)
+    yield from (f"Worth a look, decides nothing: {plain(flag)}" for flag in verdict.flags)
     if verdict.outcome is Outcome.REFUTED:
         yield ""
         yield "Evidence:"
