@@ -240,21 +240,45 @@ except OSError as error:
     assert given.replace("'stdout', 'tty', ", "'stdout', ").replace("] 6", "] 2") == plain
 
 
-def test_with_devices_the_address_space_is_unbounded_and_memory_files_work(sandbox: Sandbox) -> None:
+def test_with_devices_the_address_space_is_unbounded_and_memory_files_stay_refused(sandbox: Sandbox) -> None:
     code = """
 import mmap, os, resource
 print(resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY)
 mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)
-print(os.memfd_create("driver") > 2)
+try:
+    print(os.memfd_create("driver") > 2)
+except PermissionError:
+    print("refused")
 """
     if resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY:
         pytest.skip("this verifier's own address space is bounded")
-    assert run_inside(sandbox, code, devices=[Path("/dev/null")]).text.split() == ["True", "True"]
+    assert run_inside(sandbox, code, devices=[Path("/dev/null")]).text.split() == ["True", "refused"]
     assert "True" not in run_inside(sandbox, code).text
     bounded = run_inside(
         sandbox, code, devices=[Path("/dev/null")], limits=Limits(address_space_bytes=1 << 38)
     )
     assert "False" in bounded.text
+
+
+def test_with_devices_a_unix_stream_can_listen_and_nothing_can_connect_to_it(sandbox: Sandbox) -> None:
+    code = """
+import socket
+def attempt(*steps):
+    try:
+        for step in steps:
+            step()
+        return "had"
+    except OSError as error:
+        return type(error).__name__
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+print(attempt(lambda: listener.bind("\\0of the driver"), listener.listen))
+other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+print(attempt(lambda: other.connect("\\0of the driver")))
+print(attempt(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)))
+print(attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)))
+"""
+    given = run_inside(sandbox, code, devices=[Path("/dev/null")]).text.split()
+    assert given == ["had", "PermissionError", "PermissionError", "PermissionError"]
 
 
 @pytest.mark.parametrize("node", ["/dev/no-such-node", "/dev/shm", "/dev/fd"])

@@ -10,6 +10,7 @@ Invariants:
   kernel opens no new door;
 - with ``network`` plain IPv4 and IPv6 sockets (streams and datagrams) are to be had, nothing else: no unix
   sockets, which would reach the host's abstract ones, no raw, packet, netlink or vsock ones;
+- with ``devices`` unix stream sockets can be made and listen, but nothing can connect or accept;
 - the filter is a pure function of the machine's architecture and of what the run may use.
 
 ::
@@ -232,7 +233,10 @@ def _examined(column: int) -> list[Instruction]:
 
 
 _FOR_NETWORK: Final = frozenset({"socket", "connect", "bind", "listen", "accept", "accept4"})
-_FOR_DEVICES: Final = frozenset({"memfd_create"})
+_FOR_DEVICES: Final = frozenset({"socket", "bind", "listen"})
+"""CUDA's managed memory listens on an unconnected unix socket of its own (seen with driver 580; without it
+``cudaMallocManaged`` fails). Nothing can connect to it: the network namespace is private and ``connect`` and
+``accept`` stay refused."""
 
 
 def _inet_only(number: int) -> list[Instruction]:
@@ -252,12 +256,28 @@ def _inet_only(number: int) -> list[Instruction]:
     return _guarded(number, body)
 
 
+def _unix_streams_only(number: int) -> list[Instruction]:
+    """``socket``: unix streams only. A datagram could be sent to any path-named socket in a mount."""
+    body = [
+        (_LOAD, 0, 0, _argument(0)),
+        (_JEQ, 1, 0, int(socket.AF_UNIX)),
+        (_RET, 0, 0, _errno(errno.EPERM)),
+        (_LOAD, 0, 0, _argument(1)),
+        (_AND, 0, 0, _SOCK_TYPE_MASK),
+        (_JEQ, 2, 0, 1),  # SOCK_STREAM
+        (_JEQ, 1, 0, 5),  # SOCK_SEQPACKET
+        (_RET, 0, 0, _errno(errno.EPERM)),
+        (_RET, 0, 0, RET_ALLOW),
+    ]
+    return _guarded(number, body)
+
+
 def instructions(machine: str, *, network: bool = False, devices: bool = False) -> list[Instruction]:
     """The filter for one architecture (``x86_64`` or ``aarch64``).
 
     Args:
         network: Let the program make connections of its own.
-        devices: Let it have what drivers of accelerators need (anonymous memory files).
+        devices: Let it have what drivers of accelerators need (unix sockets that nothing can connect to).
 
     Raises:
         KeyError: for another architecture.
@@ -276,6 +296,8 @@ def instructions(machine: str, *, network: bool = False, devices: bool = False) 
     left_out = (_FOR_NETWORK if network else frozenset()) | (_FOR_DEVICES if devices else frozenset())
     if network:
         program += _inet_only(_number("socket", column))
+    elif devices:
+        program += _unix_streams_only(_number("socket", column))
     for table, code in ((_DENIED, errno.EPERM), (_ABSENT, errno.ENOSYS)):
         for name, numbers in table.items():
             number = numbers[column]
