@@ -28,7 +28,7 @@ from verifier.materials import Materials
 from verifier.model import Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
-from verifier.session import ProgressCallback, Settings, judge, precheck
+from verifier.session import Keeper, ProgressCallback, Settings, judge, precheck
 from verifier.verdict.case import Rules
 from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
 from verifier.verdict.deadline import Deadline, deadline_from
@@ -144,12 +144,14 @@ class Prepared:
         progress: ProgressCallback,
         pairs: int = FIRST_LIMIT,
         earlier: Sequence[Pair] = (),
+        keeper: Keeper | None = None,
     ) -> Verdict:
         """Judge a candidate against the control.
 
         Args:
             files: The candidate's replacement files.
             seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
+            keeper: Keeps each pair as soon as it is measured.
         """
         refused = self.precheck(files)
         if refused is not None:
@@ -168,6 +170,7 @@ class Prepared:
             settings=settings,
             earlier=earlier,
             progress=progress,
+            keeper=keeper,
         )
         alike = control_likeness(files, self.materials.control_files, self.materials.snapshot)
         return with_no_op(verdict, alike)

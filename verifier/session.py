@@ -94,6 +94,26 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
+class Keeper(Protocol):
+    """Keeps what a session measures as soon as it is measured, so that a killed one loses no counted pair."""
+
+    def began(self, number: int) -> None:
+        """A pair starts. One that never ends was interrupted, and is not run again unnoticed."""
+        ...
+
+    def ended(self, number: int, pair: Pair) -> None:
+        """Both runs of the pair are over, before anything is concluded from them."""
+        ...
+
+
+class _Nobody:
+    def began(self, number: int) -> None:
+        return None
+
+    def ended(self, number: int, pair: Pair) -> None:
+        return None
+
+
 def _silent(_: Progress) -> None:
     return None
 
@@ -108,6 +128,7 @@ def judge(
     settings: Settings,
     earlier: Sequence[Pair] = (),
     progress: ProgressCallback = _silent,
+    keeper: Keeper | None = None,
 ) -> Verdict:
     """Judge a candidate against a control on this machine.
 
@@ -123,7 +144,7 @@ def judge(
     """
     if not 1 <= settings.rules.pairs <= LAST_LIMIT:
         raise UsageError(f"A test runs 1 to {LAST_LIMIT} pairs, not {settings.rules.pairs}.")
-    session = _Session(runner, control_files, candidate_files, seed, settings, progress)
+    session = _Session(runner, control_files, candidate_files, seed, settings, progress, keeper or _Nobody())
     case = Case(noise=noise, rules=settings.rules, pairs=tuple(earlier))
     try:
         while True:
@@ -175,7 +196,9 @@ class _Session:
         seed: bytes,
         settings: Settings,
         progress: ProgressCallback,
+        keeper: Keeper,
     ) -> None:
+        self._keeper = keeper
         self._runner = runner
         self._files = {Role.CONTROL: control, Role.CANDIDATE: candidate}
         self._seed = seed
@@ -189,8 +212,11 @@ class _Session:
         if want is Want.PAIR:
             # A B, B A, A B, …: a steady drift of the machine cancels over two pairs.
             control_first = number % 2 == 1
+            self._keeper.began(number)
             runs = self._both(f"pair-{number:02d}", number, control_first=control_first)
-            self.pairs = (*case.pairs, Pair(control=runs[Role.CONTROL], candidate=runs[Role.CANDIDATE]))
+            pair = Pair(control=runs[Role.CONTROL], candidate=runs[Role.CANDIDATE])
+            self._keeper.ended(number, pair)
+            self.pairs = (*case.pairs, pair)
             return replace(case, pairs=self.pairs)
         self._progress(
             Progress("An audit failed: candidate and control run once more to confirm it.", number)

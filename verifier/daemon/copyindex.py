@@ -79,7 +79,8 @@ class CopyIndex:
 
     def _known(self, database: sqlite3.Connection) -> dict[ProposalId, Seen]:
         rows = database.execute(
-            "SELECT proposal, miner, author, root, bytes, syntax, shape FROM seen WHERE chain = ? AND ledger = ?",
+            "SELECT proposal, miner, author, root, bytes, syntax, shape FROM seen"
+            " WHERE chain = ? AND ledger = ?",
             self._where,
         )
         return {
