@@ -12,7 +12,7 @@ and in what follows the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
 from verifier.copies import control_likeness, with_no_op
+from verifier.exportcheck import ExportCheck, check_export
 from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
 from verifier.harness.inside import Interpreter
@@ -65,6 +66,7 @@ class Prepared:
     machine: Machine
     environment: EnvironmentFacts
     folders: Folders
+    sandbox: Sandbox | None = None
 
     @property
     def project_key(self) -> str:
@@ -127,12 +129,14 @@ class Prepared:
         return found if noise.shortcut is None else replace(found, margin=MARGIN_LIMIT * budget)
 
     def precheck(self, files: Mapping[str, bytes]) -> Verdict | None:
-        """The source gate and the mutable surface; a verdict only where they refuse."""
-        surface = Surface.of(self.materials.protocol)
-        return precheck(
-            lambda: check_candidate(surface, self.materials.snapshot.keys(), files),
-            lambda: check_sources(files),
-        )
+        """See ``check_materials``."""
+        return check_materials(self.materials, files)
+
+    def check_export(self, files: Mapping[str, bytes], *, folder: Path) -> ExportCheck | None:
+        """A short run of the candidate; ``None`` where there is no sandbox to run it in (a simulation)."""
+        if self.sandbox is None:
+            return None
+        return check_export(self.benchmark, self.sandbox, files, folder=folder)
 
     def judge(
         self,
@@ -176,6 +180,15 @@ class Prepared:
         return with_no_op(verdict, alike)
 
 
+def check_materials(materials: Materials, files: Mapping[str, bytes]) -> Verdict | None:
+    """The source gate and the mutable surface; a verdict only where they refuse."""
+    surface = Surface.of(materials.protocol)
+    return precheck(
+        lambda: check_candidate(surface, materials.snapshot.keys(), files),
+        lambda: check_sources(files),
+    )
+
+
 def interpreter_here(python: Path) -> Interpreter:
     """The interpreter with what this machine's backend needs; part of the environment digest.
 
@@ -191,8 +204,12 @@ def prepare(
     interpreter: Interpreter,
     folders: Folders,
     settings: RunSettings | None = None,
+    on_log: Callable[[bytes], None] | None = None,
 ) -> Prepared:
     """Prove the data and read the benchmark's rows with the project's own code, in the sandbox.
+
+    Args:
+        on_log: Is handed the bytes of every run's growing log, from another thread.
 
     Raises:
         SandboxUnavailable: nothing is ever run bare.
@@ -207,7 +224,9 @@ def prepare(
         interpreter=interpreter,
         work=folders.work / materials.benchmark_root.hex,
     )
-    runner = HarnessRunner(benchmark, sandbox, settings=settings, read_log=ProtocolLog(materials.protocol))
+    runner = HarnessRunner(
+        benchmark, sandbox, settings=settings, read_log=ProtocolLog(materials.protocol), on_log=on_log
+    )
     return Prepared(
         materials=materials,
         benchmark=benchmark,
@@ -217,4 +236,5 @@ def prepare(
             lock=materials.snapshot.get(LOCK_FILE, b""), settings=dict(interpreter.environment)
         ),
         folders=folders,
+        sandbox=sandbox,
     )
