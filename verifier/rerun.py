@@ -33,7 +33,7 @@ from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
 from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.gap import GapScores, fresh_gap_audit
-from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, start_python
+from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, Kernels, start_python
 from verifier.harness.logfacts import LogFacts
 from verifier.harness.runlog import RunLog
 from verifier.harness.staging import TRAIN, lay_out_workspace, own_disk
@@ -129,7 +129,8 @@ class HarnessRunner:
             run_folder.mkdir(parents=True, exist_ok=True)
             if self._settings.recheck:
                 self._benchmark.check()
-            run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed)
+            kernels = Kernels.FILL if role is Role.BASELINE and not files else Kernels.READ
+            run = _Run(self._benchmark, self._sandbox, self._settings, self._limits(role), seed, kernels)
             self._watch.settle()
             log = RunLog(run_folder / "run.log", self._on_log)
             self._watch.begin()
@@ -215,9 +216,10 @@ class _Run:
         settings: RunSettings,
         limits: EvaluatorLimits,
         seed: bytes,
+        kernels: Kernels,
     ) -> None:
         self._benchmark, self._sandbox, self._settings = benchmark, sandbox, settings
-        self._limits, self._seed = limits, seed
+        self._limits, self._seed, self._kernels = limits, seed, kernels
         self.evaluation: Evaluation | None = None
 
     def execute(
@@ -229,6 +231,7 @@ class _Run:
         with channel, self._start(workspace, theirs, log) as process:
             conduct = Supervisor(process, channel, log, self._rules(deadline_seconds), self._judge).run()
             usage = process.usage()
+        self._keep_kernels(conduct)
         if conduct.graph is not None:
             (folder / "model.mlxfn").write_bytes(conduct.graph)
         return conduct, usage
@@ -243,7 +246,18 @@ class _Run:
             mounts=[Mount(workspace, WORKSPACE), Mount(self._benchmark.cache, CACHE)],
             environment={GRAPH_LIMIT_VARIABLE: str(self._limits.graph_bytes)},
             limits=self._program_limits(),
+            kernels=self._kernels,
         )
+
+    def _keep_kernels(self, conduct: Conduct) -> None:
+        """After the program is gone: what the unmodified snapshot compiled serves later runs."""
+        cache = self._benchmark.interpreter.kernels
+        if cache is None or self._kernels is not Kernels.FILL:
+            return
+        if conduct.ending is Ending.GRAPH:
+            cache.keep()
+        else:
+            cache.drop()
 
     def _program_limits(self) -> Limits:
         """The program writes its graph to its temporary folder before it sends it."""

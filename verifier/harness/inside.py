@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from verifier.harness.accelerator import KernelCache, Start
 from verifier.sandbox.interface import Limits, LogSink, Mount, Sandbox, SandboxProcess, SandboxSpec
 
 CHILD_FOLDER: Final = Path(__file__).parent / "child"
@@ -29,6 +31,15 @@ _ENVIRONMENT: Final = {
 }
 
 
+class Kernels(Enum):
+    """What a run does with compiled kernels."""
+
+    NONE = "none"
+    FILL = "fill"
+    """Runs of the unmodified snapshot only."""
+    READ = "read"
+
+
 @dataclass(frozen=True, slots=True)
 class Interpreter:
     """The Python that runs inside.
@@ -40,12 +51,14 @@ class Interpreter:
         devices: Device nodes of the accelerator to show inside, all below ``/dev``.
         libraries: Folders of the host shown read-only at their own paths: what the accelerator's libraries
             need beyond the environment and the system.
+        kernels: Where kernels compiled at run time are kept, on a backend that does so.
     """
 
     executable: Path
     environment: Mapping[str, str] = field(default_factory=lambda: {"MLX_DISABLE_COMPILE": "1"})
     devices: tuple[Path, ...] = ()
     libraries: tuple[Path, ...] = ()
+    kernels: KernelCache | None = None
 
     @property
     def root(self) -> Path:
@@ -64,25 +77,42 @@ def start_python(
     cwd: PurePosixPath = WORKSPACE,
     environment: Mapping[str, str] | None = None,
     limits: Limits | None = None,
+    kernels: Kernels = Kernels.NONE,
 ) -> SandboxProcess:
-    """Start ``python -s -B <arguments>`` inside and close our copy of the child's end of its channel."""
+    """Start ``python -s -B <arguments>`` inside and close our copy of the child's end of its channel.
+
+    Args:
+        kernels: What this run may do with the interpreter's kernel cache.
+    """
     shown = [Mount(folder, PurePosixPath(folder)) for folder in interpreter.libraries]
+    start = _kernels(interpreter, kernels, (str(interpreter.executable), "-s", "-B", *arguments))
     spec = SandboxSpec(
-        argv=[str(interpreter.executable), "-s", "-B", *arguments],
+        argv=start.argv,
         env={
             **_ENVIRONMENT,
             **interpreter.environment,
+            **start.environment,
             **(environment or {}),
             DESCRIPTOR_VARIABLE: str(child_end.fileno()),
         },
         cwd=cwd,
-        mounts=[Mount(CHILD_FOLDER, HARNESS), *shown, *mounts],
+        mounts=[Mount(CHILD_FOLDER, HARNESS), *shown, *start.mounts, *mounts],
         scratch=[HOME],
         pass_fds=[child_end.fileno()],
         python=[interpreter.root],
+        devices=interpreter.devices,
         limits=limits or Limits(),
     )
     try:
         return sandbox.start(spec, log)
     finally:
         child_end.close()
+
+
+def _kernels(interpreter: Interpreter, use: Kernels, argv: tuple[str, ...]) -> Start:
+    cache = interpreter.kernels
+    if cache is not None and use is Kernels.FILL and not cache.filled:
+        return cache.filling(argv)
+    if cache is not None and use is not Kernels.NONE and cache.filled:
+        return cache.reading(argv)
+    return Start((), {}, argv)
