@@ -6,7 +6,7 @@
   and knowledge carried in as data (pre-trained weights in a literal).
 - A refusal means that nothing is run, sent or slashed.
 
-The rules: UTF-8 without an encoding cookie or byte-order mark; no control, line-separator or bidirectional
+The rules: UTF-8 without an encoding cookie or byte-order mark; no control, invisible or bidirectional
 characters; no lone carriage return; no script metadata (PEP 723), for which some launchers install what it
 names; at most 64 KiB in all, and at most 16 KiB that do not repeat in it (``verifier.information``: limits
 on literals alone are got round with many small ones, or with comments); at most 2 KiB in one string and 256
@@ -43,7 +43,13 @@ _COOKIE: Final = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-_.a-zA-Z0-9]+")
 """PEP 263's own pattern for the first two lines."""
 _SCRIPT_HEADER: Final = re.compile(r"\s*#\s*///\s*[A-Za-z0-9-]+\s*")
 """The opening line of PEP 723's block, a little wider than the standard's."""
-_BOM: Final = "\ufeff"
+_UNSEEN: Final = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "|(?<![^\x00-\x7f])\ufe0f"
+)
+"""What Unicode calls default-ignorable, and the blank Braille cell: written out, because categories change
+from one Python to the next. Behind a symbol U+FE0F only asks for its colours."""
 
 
 def check_sources(files: Mapping[str, bytes]) -> None:
@@ -107,7 +113,9 @@ def _check_line(path: str, number: int, line: str) -> None:
     if line.isascii() and line.isprintable():
         hidden = None
     else:
-        hidden = next((char for char in line if char != "\t" and (is_hidden(char) or char == _BOM)), None)
+        hidden = next((char for char in line if char != "\t" and is_hidden(char)), None)
+        unseen = _UNSEEN.search(line)
+        hidden = hidden or (unseen.group() if unseen else None)
     if hidden is not None:
         raise CandidateError(
             f"{shown(path)} line {number}: the character U+{ord(hidden):04X} is invisible or changes the "
