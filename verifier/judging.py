@@ -19,10 +19,11 @@ from pathlib import Path
 from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
+from verifier.capacity import installed_in, interpreter_here, settings_here, with_kernels
 from verifier.copies import control_likeness, with_no_op
 from verifier.exportcheck import ExportCheck, check_export
 from verifier.gate import check_sources
-from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
+from verifier.hardware import EnvironmentFacts, Machine, environment
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
 from verifier.materials import Materials
@@ -34,6 +35,8 @@ from verifier.verdict.case import Rules
 from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
 from verifier.verdict.deadline import Deadline, deadline_from
 from verifier.workspace import Surface, check_candidate
+
+__all__ = ["LOCK_FILE", "Folders", "Prepared", "interpreter_here", "prepare", "project_key"]
 
 LOCK_FILE = "uv.lock"
 
@@ -138,6 +141,14 @@ class Prepared:
             return None
         return check_export(self.benchmark, self.sandbox, files, folder=folder)
 
+    def rules(self, pairs: int = FIRST_LIMIT) -> Rules:
+        """The rule as it applies to this project's control."""
+        return Rules(
+            pairs=pairs,
+            disadvantage=self.materials.disadvantage,
+            control_is_baseline=self.materials.control_is_baseline,
+        )
+
     def judge(
         self,
         files: Mapping[str, bytes],
@@ -163,7 +174,7 @@ class Prepared:
         settings = Settings(
             run_folder=run_folder,
             deadline_seconds=self.deadline(noise).seconds,
-            rules=Rules(pairs=pairs, control_is_baseline=self.materials.control_is_baseline),
+            rules=self.rules(pairs),
         )
         verdict = judge(
             self.runner,
@@ -177,6 +188,9 @@ class Prepared:
             keeper=keeper,
         )
         alike = control_likeness(files, self.materials.control_files, self.materials.snapshot)
+        note = self.materials.control_note
+        if note is not None:
+            verdict = replace(verdict, explanation=f"{verdict.explanation} {note}")
         return with_no_op(verdict, alike)
 
 
@@ -187,14 +201,6 @@ def check_materials(materials: Materials, files: Mapping[str, bytes]) -> Verdict
         lambda: check_candidate(surface, materials.snapshot.keys(), files),
         lambda: check_sources(files),
     )
-
-
-def interpreter_here(python: Path) -> Interpreter:
-    """The interpreter with what this machine's backend needs; part of the environment digest.
-
-    On the CPU backend MLX must not compile kernels: it would call a compiler that is not there inside.
-    """
-    return Interpreter(python, {"MLX_DISABLE_COMPILE": "1"} if default_backend() == "cpu" else {})
 
 
 def prepare(
@@ -216,25 +222,33 @@ def prepare(
         VerifierFault: the benchmark does not work here.
     """
     sandbox.check()
+    facts = environment(
+        lock=materials.snapshot.get(LOCK_FILE, b""),
+        installed=installed_in(interpreter.executable),
+        settings=dict(interpreter.environment),
+    )
+    work = folders.work / materials.benchmark_root.hex
     benchmark = Benchmark.prepare(
         materials.snapshot,
         materials.data_folder,
         materials.manifest.entries,
         sandbox=sandbox,
-        interpreter=interpreter,
-        work=folders.work / materials.benchmark_root.hex,
+        interpreter=with_kernels(interpreter, work / f"kernels-{facts.digest[:16]}"),
+        work=work,
     )
     runner = HarnessRunner(
-        benchmark, sandbox, settings=settings, read_log=ProtocolLog(materials.protocol), on_log=on_log
+        benchmark,
+        sandbox,
+        settings=settings or settings_here(interpreter),
+        read_log=ProtocolLog(materials.protocol),
+        on_log=on_log,
     )
     return Prepared(
         materials=materials,
         benchmark=benchmark,
         runner=runner,
         machine=Machine.here(),
-        environment=environment(
-            lock=materials.snapshot.get(LOCK_FILE, b""), settings=dict(interpreter.environment)
-        ),
+        environment=facts,
         folders=folders,
         sandbox=sandbox,
     )

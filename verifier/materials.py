@@ -5,20 +5,21 @@ The same materials serve a miner's ``reproduce`` and a validator's re-run, so bo
 0. the project's record is read from the registry;
 1. protocol, repository snapshot and benchmark manifest are fetched by the record's roots;
 2. the benchmark's data files are fetched by the manifest's roots into a folder of their own;
-3. the control is the code of the current best, or the unmodified snapshot where nothing was ever accepted.
+3. the control is the code of the current best, or the unmodified snapshot where nothing was ever accepted;
+   what serves where the best's bytes are gone is said in ``verifier.controls``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from armlx_chain.chain.contracts import Project
 from armlx_chain.errors import ContentMismatch, FormatError, StorageError, VerifierFault
-from armlx_chain.formats.bundle import read_candidate, unpack_tree
+from armlx_chain.formats.bundle import unpack_tree
 from armlx_chain.formats.canonical import parse_canonical
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry
 from armlx_chain.protocol.model import Protocol
@@ -26,6 +27,7 @@ from armlx_chain.protocol.parse import parse_protocol
 from armlx_chain.storage.interface import Storage
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root
+from verifier.controls import PastBest, find_control
 
 PROTOCOL_LIMIT_BYTES = 1 << 20
 SNAPSHOT_LIMIT_BYTES = 64 << 20
@@ -46,6 +48,8 @@ class Materials:
         control_files: The control's replacement files; empty for the snapshot itself.
         data_folder: The benchmark's files, under the manifest's paths.
         baseline_metric: As its record states it; ``None`` where that record cannot be had.
+        disadvantage: Bits per byte by which the best on the ledger is better than this control.
+        control_note: Why the control is not the current best's code; ``None`` where it is.
     """
 
     project: Project
@@ -59,16 +63,26 @@ class Materials:
     control_root: Root
     control_files: Mapping[str, bytes]
     baseline_metric: Decimal | None
+    disadvantage: Decimal = Decimal(0)
+    control_note: str | None = None
 
     @property
     def control_is_baseline(self) -> bool:
-        return not self.project.has_accepted
+        return self.control_root == self.snapshot_root
 
 
 def load_materials(
-    project: Project, storage: Storage, *, data_home: Path, progress: Callable[[str], None]
+    project: Project,
+    storage: Storage,
+    *,
+    data_home: Path,
+    progress: Callable[[str], None],
+    earlier_bests: Callable[[], Sequence[PastBest]] = tuple,
 ) -> Materials:
     """Fetch and prove what the record names.
+
+    Args:
+        earlier_bests: The project's replaced bests, the latest first; asked for only when they are needed.
 
     Raises:
         StorageError: something cannot be had, or is not what its root says.
@@ -84,7 +98,7 @@ def load_materials(
     manifest = BenchmarkManifest.parse(storage.fetch(benchmark_root, max_bytes=MANIFEST_LIMIT_BYTES).data)
     data_folder = data_home / benchmark_root.hex
     _ensure_data(manifest, data_folder, storage, progress)
-    control_root, control_files = load_control(project, storage)
+    control = find_control(project, storage, earlier_bests)
     return Materials(
         project=project,
         protocol=protocol,
@@ -94,19 +108,12 @@ def load_materials(
         manifest=manifest,
         benchmark_root=benchmark_root,
         data_folder=data_folder,
-        control_root=control_root,
-        control_files=control_files,
+        control_root=control.root,
+        control_files=control.files,
         baseline_metric=load_baseline(project, storage),
+        disadvantage=control.disadvantage,
+        control_note=control.note,
     )
-
-
-def load_control(project: Project, storage: Storage) -> tuple[Root, Mapping[str, bytes]]:
-    """Root and replacement files of the code to beat."""
-    if not project.has_accepted:
-        return Root.zerog(project.repo_snapshot_hash), {}
-    root = Root.zerog(project.best_code_hash)
-    _, files = read_candidate(storage.fetch(root, max_bytes=CANDIDATE_LIMIT_BYTES).data)
-    return root, files
 
 
 def load_baseline(project: Project, storage: Storage) -> Decimal | None:

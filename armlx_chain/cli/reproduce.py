@@ -22,6 +22,7 @@ from armlx_chain.errors import (
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project
+    from verifier.controls import PastBest
     from verifier.judging import Prepared
     from verifier.model import Noise, Verdict
     from verifier.session import Progress
@@ -60,11 +61,33 @@ def prepare_here(app: App, project: Project, python: Path) -> Prepared:
     from verifier.materials import load_materials
     from verifier.sandbox.select import default_sandbox
 
-    materials = load_materials(project, app.storage, data_home=app.home / "data", progress=say)
+    materials = load_materials(
+        project,
+        app.storage,
+        data_home=app.home / "data",
+        progress=say,
+        earlier_bests=lambda: earlier_bests(app, project),
+    )
     folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
     return prepare(
         materials, sandbox=default_sandbox(), interpreter=interpreter_here(python), folders=folders
     )
+
+
+def earlier_bests(app: App, project: Project) -> tuple[PastBest, ...]:
+    """The bests that a project's present one replaced, the latest first, as the ledger records them."""
+    from armlx_chain.chain.frontier import FrontierReader
+    from verifier.controls import past_bests
+
+    network = app.settings.network
+    frontier = FrontierReader(
+        app.rpc,
+        ledger=network.proposal_ledger,
+        registry=network.project_registry,
+        multicall=network.multicall3,
+        depth=network.confirmations,
+    )
+    return past_bests(project, frontier.read().proposals.values())
 
 
 def noise_of(prepared: Prepared, *, calibrate: str | None, folder: Path) -> Noise:

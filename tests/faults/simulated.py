@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from armlx_chain.cli.reproduce import earlier_bests
 from verifier.hardware import Machine as Hardware
 from verifier.hardware import environment
 from verifier.judging import Folders, Prepared
@@ -83,7 +84,13 @@ runs: list[SimRunner] = []
 
 def prepare(app: Any, project: Any, _python: Path) -> Prepared:
     """In place of ``armlx_chain.cli.reproduce.prepare_here``."""
-    materials = load_materials(project, app.storage, data_home=app.home / "data", progress=lambda _: None)
+    materials = load_materials(
+        project,
+        app.storage,
+        data_home=app.home / "data",
+        progress=lambda _: None,
+        earlier_bests=lambda: earlier_bests(app, project),
+    )
     runner = SimRunner(Machine(level=float(BASELINE), noise=0.0), gains=_Gains(), twists=_Twists())
     runs.append(runner)
     return Prepared(

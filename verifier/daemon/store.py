@@ -4,11 +4,11 @@ States, in order::
 
     judged ── superseded
       │
-      ├─ closed          unimproved, undecided: nothing is sent
+      ├─ closed          unimproved, undecided: nothing is sent (undecided for want of pairs stays judged)
       └─ signed ── published ── settled
 
 Rows belong to a chain by id and genesis hash, to a ledger, and to a verifier account: what one key decided
-and signed is nothing that another key may carry on.
+and signed is nothing that another key may carry on. The same database keeps every pair (``testlog``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from armlx_chain.durable import open_durable
+from verifier.daemon.testlog import TEST_TABLES, TestLog
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMA_VERSION = 2
+_FINDINGS = """
 CREATE TABLE IF NOT EXISTS finding (
     chain TEXT NOT NULL,
     ledger TEXT NOT NULL,
@@ -34,8 +35,9 @@ CREATE TABLE IF NOT EXISTS finding (
     attestation BLOB,
     metrics_root TEXT,
     PRIMARY KEY (chain, ledger, account, proposal)
-);
-"""
+)"""
+_SCHEMA = ";\n".join((_FINDINGS, *TEST_TABLES)) + ";"
+_MIGRATIONS = {1: TEST_TABLES}
 
 
 class FindingState(StrEnum):
@@ -75,7 +77,8 @@ class FindingStore:
 
     def __init__(self, path: Path, *, chain: str, ledger: str, account: str) -> None:
         self._where = (chain, ledger.lower(), account.lower())
-        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION)
+        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS)
+        self.tests = TestLog(self._db, self._where)
 
     def find(self, proposal_id: int) -> Finding | None:
         """The row of a proposal."""
