@@ -211,7 +211,7 @@ class Verdict:
     Attributes:
         outcome, reason: The finding and its single deciding reason.
         explanation: A few sentences for a person.
-        rule: Identifier and version of the rule that decided (``paired-sprt/1``).
+        rule: Identifier and version of the rule that decided (``paired-sprt/2``).
         mean_gain: Mean of the unclipped paired differences, bits per byte; positive is better.
         lower_bound: L, the lower bound of the mean gain that enters the ledger.
         minimum_gain: m, the smallest gain the test is made to find.

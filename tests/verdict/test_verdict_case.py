@@ -89,7 +89,8 @@ def test_twenty_four_pairs_without_a_decision_are_too_noisy():
 
 def test_a_spread_beyond_its_bound_is_too_noisy():
     pairs = [pair_of(gain) for gain in ("0.04", "0.122", "0.022", "0.06")]
-    assert ending(*pairs) == (Outcome.UNDECIDED, Reason.TOO_NOISY)
+    assert step(*pairs) is Want.PAIR
+    assert ending(*pairs, *pairs) == (Outcome.UNDECIDED, Reason.TOO_NOISY)
 
 
 def test_the_disadvantage_of_an_earlier_control_is_taken_from_each_pair():
@@ -493,7 +494,7 @@ def every_kind_of_verdict() -> list[Verdict]:
         verdict(Pair(control(), candidate(None, ending=Ending.MEMORY))),
         verdict(Pair(control(), candidate(None, ending=Ending.UNSUPPORTED))),
         verdict(crashed, crashed),
-        verdict(*[pair_of(gain) for gain in ("0.04", "0.122", "0.022", "0.06")]),
+        verdict(*[pair_of(gain) for gain in ("0.04", "0.122", "0.022", "0.06") * 2]),
         verdict(*[pair_of("0.015")] * 8),
         verdict(cheating(causality=False), calibrated=()),
         verdict(cheating(causality=False), repeats=unrepeated),

@@ -25,7 +25,7 @@ def test_the_tree_holds_every_sample_and_the_figures_of_the_decision():
     assert (tree["outcome"], tree["reason"], tree["rule"]) == (
         "reproduced",
         "improvement-confirmed",
-        "paired-sprt/1",
+        "paired-sprt/2",
     )
     assert tree["gains"] == ["0.050000000"] * 3
     assert tree["mean_gain"] == "0.050000000"
@@ -47,7 +47,7 @@ def test_the_text_shows_rule_noise_pairs_and_limits():
     text = to_text(reproduced())
     for part in (
         "Verdict: REPRODUCED (improvement-confirmed)",
-        "Rule paired-sprt/1",
+        "Rule paired-sprt/2",
         "s = 0.010000",
         "m = 0.020000",
         "2.000000  2.000000",

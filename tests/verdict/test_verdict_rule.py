@@ -108,13 +108,27 @@ def test_twenty_four_pairs_are_the_end():
     assert decide(*["0.0125"] * 30, limit=LAST_LIMIT) == (Decision.EXHAUSTED, 24, Decimal(6))
 
 
-def test_differences_that_spread_more_than_the_noise_explains_decide_nothing():
-    # Mean 0.0613…, standard deviation 0.0534: three pairs allow 0.01·√(9.2103) = 0.0303.
-    state = assess(TEST, gains_of("0.04", "0.122", "0.022", "0.06"), limit=8)
-    assert state.decision is Decision.TOO_NOISY
+WIDE = ("0.04", "0.122", "0.022", "0.06")
+"""Their ratio would accept at the third pair; they spread by 0.0436, where s explains 0.0275."""
+
+
+def test_an_acceptance_that_spreads_more_than_the_noise_explains_waits_for_more_pairs():
+    assert decide(*WIDE[:3])[0] is Decision.CONTINUE
+    assert decide(*WIDE)[0] is Decision.CONTINUE
+
+
+def test_differences_that_still_spread_too_far_after_eight_pairs_decide_nothing():
+    state = assess(TEST, gains_of(*WIDE, *WIDE), limit=8)
+    assert (state.decision, state.used) == (Decision.TOO_NOISY, 8)
     assert state.spread is not None
     assert state.spread_bound is not None
     assert state.spread > state.spread_bound
+    assert assess(TEST, gains_of(*WIDE, *WIDE), limit=24) == state
+
+
+def test_an_acceptance_that_waited_comes_once_the_spread_is_explained():
+    # 0.08, 0.02, 0.04: standard deviation 0.0306 where three pairs allow 0.0280 between the looks.
+    assert decide("0.08", "0.02", "0.04", "0.04")[:2] == (Decision.ACCEPT, 4)
 
 
 def test_a_wide_spread_makes_no_refusal_either():

@@ -9,8 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-RULE_ID: Final = "paired-sprt/1"
-"""Identifier and version of the rule, as verdicts and attestations name it."""
+RULE_ID: Final = "paired-sprt/2"
+"""Identifier and version of the rule, as verdicts and attestations name it. Version 1 ended a test undecided
+when the differences spread too far at the moment of acceptance; version 2 goes on (docs/verdict.md)."""
 
 MINIMUM_GAIN: Final = Decimal("0.01")
 """Bits per byte. The smallest gain any project may ask the test to find (specification: "0.01 bpb")."""
@@ -42,6 +43,10 @@ FIRST_LIMIT: Final = 8
 LAST_LIMIT: Final = 24
 """Pairs to which the same machine may continue the same test (specification)."""
 
+LOOKS: Final = (FIRST_LIMIT, LAST_LIMIT)
+"""After these pairs a test ends where its spread is beyond the 99 percent bound. They belong to the rule and
+not to a session, so that stopping after eight pairs and going on later decides as one long test does."""
+
 ALLOWED_VOIDS: Final = 1
 """Voided pairs a verdict survives (specification: "one voided pair is allowed")."""
 
@@ -49,7 +54,13 @@ S_CONFIDENCE: Final = 0.80
 """s is the upper bound of the noise at this confidence (specification: "upper 80 percent bound")."""
 
 SPREAD_CONFIDENCE: Final = 0.99
-"""The differences may spread up to this quantile of what s explains (specification: "99 percent bound")."""
+"""The differences may spread up to this quantile of what s explains (specification: "99 percent bound");
+beyond it a refusal, and a test that has come to a look, end undecided."""
+
+EARLY_SPREAD_CONFIDENCE: Final = 0.98
+"""Between the looks an acceptance needs a spread within this quantile; until then the test goes on. Our
+choice, by simulation (docs/verdict.md): at 0.98 a no-op is paid no more often in any cell, and a gain is
+found no less often in any honest cell, than where the first acceptance that spreads too far ends the test."""
 
 CALIBRATION_RUNS: Final = 20
 """Control runs from which s is measured (specification: "at least 20 control runs")."""
@@ -91,3 +102,9 @@ GAP_BPB: Final = Decimal("0.1")
 
 GAP_Z: Final = Decimal(8)
 """…and the z it must exceed as well."""
+
+INTERVAL_CONFIDENCE: Final = Decimal("0.95")
+"""Of the interval of the gain that a report shows. It decides nothing (our choice)."""
+
+INTERVAL_Z: Final = Decimal("1.959963985")
+"""The normal quantile that belongs to it, two-sided."""

@@ -1,12 +1,17 @@
-"""The paired sequential test, rule ``paired-sprt/1``.
+"""The paired sequential test, rule ``paired-sprt/2``.
 
 - Pure: differences in, decision out. Decimals throughout, so that two machines agree to the last digit.
 - D is the smaller of validation gain and fresh gain; positive is better.
 - m = max(2s, 3 seed spreads, the project's minimum, 0.01); sigma = m/2, never smaller, whatever was measured.
 - llr = Σ m(D − m/2)/(2 sigma²), each D clipped to ±4 sigma.
-- Reproduced at llr 6.9, never before three pairs, and only if the differences spread no more than s explains.
+- Reproduced at llr 6.9, never before three pairs, and only if the differences spread no more than s explains;
+  where they spread further the test goes on.
 - Unimproved at llr −3.0, or when the first pair is worse than −2s.
-- Undecided after eight pairs; the same machine may continue the same test to twenty-four.
+- Undecided where the differences still spread too far at a refusal, after eight or after twenty-four pairs.
+- Undecided after eight pairs; the same machine may continue the same test to twenty-four. How many pairs a
+  session may run is no part of the decision: a test that was continued decides as one that was not stopped.
+- A candidate that is better by the same amount in every pair never loses an acceptance; one that is better in
+  every pair, by whatever amounts, is never refused where it was accepted before.
 
 ::
 
@@ -30,11 +35,14 @@ from verifier.verdict.constants import (
     ACCEPT_AT,
     CLEARLY_WORSE,
     CLIP_SIGMAS,
+    EARLY_SPREAD_CONFIDENCE,
+    LOOKS,
     MINIMUM_GAIN,
     MINIMUM_PAIRS,
     NOISE_MULTIPLE,
     REJECT_AT,
     SEED_MULTIPLE,
+    SPREAD_CONFIDENCE,
 )
 from verifier.verdict.statistics import PRECISION, mean, spread_bound, standard_deviation
 
@@ -161,7 +169,7 @@ def assess(test: Test, gains: Sequence[Decimal], *, limit: int) -> State:
 
     Args:
         gains: D of each pair that counts, oldest first.
-        limit: Pairs after which the test ends without a decision (8, continued up to 24).
+        limit: Pairs after which the session stops without a decision (8, continued up to 24).
     """
     total = Decimal(0)
     for used, gain in enumerate(gains[:limit], start=1):
@@ -170,30 +178,35 @@ def assess(test: Test, gains: Sequence[Decimal], *, limit: int) -> State:
             total += test.increment(gain)
         llr = total.quantize(_LLR_QUANTUM, rounding=ROUND_HALF_EVEN)
         seen = gains[:used]
-        decision = _decide(test, seen, llr, last=used == limit)
+        decision = _decide(test, seen, llr)
+        if decision is Decision.CONTINUE and used == limit:
+            decision = Decision.EXHAUSTED
         if decision is not Decision.CONTINUE:
             return _state(test, decision, seen, llr)
     llr = total.quantize(_LLR_QUANTUM, rounding=ROUND_HALF_EVEN)
     return _state(test, Decision.CONTINUE, gains[:limit], llr)
 
 
-def _decide(test: Test, seen: Sequence[Decimal], llr: Decimal, *, last: bool) -> Decision:
+def _decide(test: Test, seen: Sequence[Decimal], llr: Decimal) -> Decision:
+    """What the rule says after these pairs; it does not know how many more this session may run."""
     if len(seen) == 1 and seen[0] < -CLEARLY_WORSE * test.s:
         return Decision.CLEARLY_WORSE
+    look = len(seen) in LOOKS
     rejected = llr <= REJECT_AT
-    accepted = llr >= ACCEPT_AT and len(seen) >= MINIMUM_PAIRS
-    if not (rejected or accepted or last):
-        return Decision.CONTINUE
-    # Checked when the test would end, not at every pair: four looks would turn the 99 percent into 97.
-    if _spreads_too_far(test, seen):
+    # At every pair a spread beyond the bound would be found in three percent of honest tests, not in one.
+    if (rejected or look) and _spreads_too_far(test, seen, SPREAD_CONFIDENCE):
         return Decision.TOO_NOISY
-    if accepted:
+    if rejected:
+        return Decision.REJECT
+    accepted = llr >= ACCEPT_AT and len(seen) >= MINIMUM_PAIRS
+    if accepted and (look or not _spreads_too_far(test, seen, EARLY_SPREAD_CONFIDENCE)):
         return Decision.ACCEPT
-    return Decision.REJECT if rejected else Decision.EXHAUSTED
+    return Decision.CONTINUE
 
 
-def _spreads_too_far(test: Test, gains: Sequence[Decimal]) -> bool:
-    return len(gains) >= 2 and standard_deviation(gains) > spread_bound(test.s, len(gains))
+def _spreads_too_far(test: Test, gains: Sequence[Decimal], confidence: float) -> bool:
+    bound = spread_bound(test.s, len(gains), confidence) if len(gains) >= 2 else None
+    return bound is not None and standard_deviation(gains) > bound
 
 
 def _state(test: Test, decision: Decision, gains: Sequence[Decimal], llr: Decimal) -> State:

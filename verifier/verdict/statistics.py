@@ -138,16 +138,21 @@ def upper_bound(values: Sequence[Decimal]) -> Bpb:
         return bpb(standard_deviation(values) * Decimal(upper_factor(len(values))))
 
 
-def spread_bound(s: Decimal, pairs: int) -> Bpb:
-    """The largest standard deviation of so many paired differences that s explains with 99 percent.
+def spread_bound(s: Decimal, pairs: int, confidence: float = SPREAD_CONFIDENCE) -> Bpb:
+    """The largest standard deviation of so many paired differences that s explains with this confidence.
 
     A difference of two runs has variance 2s².
     """
-    degrees = pairs - 1
-    factor = math.sqrt(2.0 * chi_square_quantile(SPREAD_CONFIDENCE, degrees) / degrees)
+    factor = spread_factor(pairs, confidence)
     with localcontext() as context:
         context.prec = PRECISION
         return bpb(s * Decimal(factor))
+
+
+def spread_factor(pairs: int, confidence: float = SPREAD_CONFIDENCE) -> float:
+    """``spread_bound`` in units of s: √(2 χ²(confidence) / (n − 1))."""
+    degrees = pairs - 1
+    return math.sqrt(2.0 * chi_square_quantile(confidence, degrees) / degrees)
 
 
 def z_score(gap: Decimal, standard_error: Decimal) -> Decimal:
