@@ -23,7 +23,7 @@ from verifier.capacity import installed_in, interpreter_here, settings_here, wit
 from verifier.copies import control_likeness, with_no_op
 from verifier.exportcheck import ExportCheck, check_export
 from verifier.gate import check_sources
-from verifier.hardware import EnvironmentFacts, Machine, environment
+from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
 from verifier.materials import Materials
@@ -36,7 +36,15 @@ from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
 from verifier.verdict.deadline import Deadline, deadline_from
 from verifier.workspace import Surface, check_candidate
 
-__all__ = ["LOCK_FILE", "Folders", "Prepared", "interpreter_here", "prepare", "project_key"]
+__all__ = [
+    "LOCK_FILE",
+    "Folders",
+    "Prepared",
+    "check_materials",
+    "interpreter_here",
+    "prepare",
+    "project_key",
+]
 
 LOCK_FILE = "uv.lock"
 
@@ -222,9 +230,10 @@ def prepare(
         VerifierFault: the benchmark does not work here.
     """
     sandbox.check()
+    installed = installed_in(interpreter.executable)
     facts = environment(
         lock=materials.snapshot.get(LOCK_FILE, b""),
-        installed=installed_in(interpreter.executable),
+        installed=installed,
         settings=dict(interpreter.environment),
     )
     work = folders.work / materials.benchmark_root.hex
@@ -247,7 +256,7 @@ def prepare(
         materials=materials,
         benchmark=benchmark,
         runner=runner,
-        machine=Machine.here(),
+        machine=Machine.here(backend=default_backend(installed=installed)),
         environment=facts,
         folders=folders,
         sandbox=sandbox,

@@ -1,0 +1,89 @@
+"""How much room a run gets on this machine, and what its interpreter is shown.
+
+A benchmark of full size uses far more than a small one: tens of gigabytes, hundreds of threads. The limits
+protect this machine, they judge nobody: a candidate has the same ones as the control beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from verifier.hardware import Backend, cgroup_memory, default_backend, usable_cores
+from verifier.harness.accelerator import KernelCache, nvidia_nodes
+from verifier.harness.inside import Interpreter
+from verifier.rerun import RunSettings
+from verifier.sandbox.interface import Limits
+
+_MEMORY_SHARE: Final = {"cpu": 0.75, "cuda": 0.75, "metal": 0.90}
+"""Of the machine's memory. With Metal the model lies in the same memory as everything else."""
+_LEAST_MEMORY: Final = 4 << 30
+_THREADS_PER_CORE: Final = 8
+"""Numerical libraries start one pool of threads a core each; a thread counts as a process."""
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Memory that this process could use: the machine's, or its container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = cgroup_memory(root)
+    return total if limit is None else min(total, limit)
+
+
+def limits_for(backend: Backend, *, memory: int, cores: int) -> Limits:
+    """What a training program may use.
+
+    Args:
+        memory: Of the machine, in bytes.
+        cores: Processors it may use.
+    """
+    base = Limits()
+    share = int(_MEMORY_SHARE[backend] * memory)
+    return replace(
+        base,
+        memory_bytes=min(memory, max(_LEAST_MEMORY, share)),
+        processes=max(base.processes, 64 + _THREADS_PER_CORE * cores),
+        open_files=base.open_files if backend == "cpu" else 4 * base.open_files,
+        scratch_bytes=base.scratch_bytes if backend == "cpu" else 4 * base.scratch_bytes,
+    )
+
+
+def settings_here(interpreter: Interpreter) -> RunSettings:
+    """Run settings for this machine and the MLX that the interpreter has."""
+    backend = default_backend(installed=installed_in(interpreter.executable))
+    return RunSettings(limits=limits_for(backend, memory=memory_bytes(), cores=usable_cores()))
+
+
+def installed_in(python: Path) -> Callable[[str], str | None]:
+    """Versions of the distributions in an interpreter's own environment, read from its folders.
+
+    What this process has installed says nothing about an environment made from a project's lock file.
+    """
+    found: dict[str, str] = {}
+    for folder in sorted(python.parent.parent.glob("lib/python3*/site-packages/*.dist-info")):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        found.setdefault(_normal(name), version)
+    return lambda name: found.get(_normal(name))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def interpreter_here(python: Path) -> Interpreter:
+    """The interpreter with what this machine's backend needs; part of the environment digest.
+
+    On the CPU backend MLX must not compile kernels: it would call a compiler that is not there inside.
+    """
+    backend = default_backend(installed=installed_in(python))
+    if backend == "cpu":
+        return Interpreter(python, {"MLX_DISABLE_COMPILE": "1"})
+    return Interpreter(python, {}, devices=nvidia_nodes() if backend == "cuda" else ())
+
+
+def with_kernels(interpreter: Interpreter, folder: Path) -> Interpreter:
+    """The interpreter with a place for compiled kernels, where the backend compiles any at run time."""
+    return replace(interpreter, kernels=KernelCache(folder)) if interpreter.devices else interpreter
