@@ -4,6 +4,7 @@
 
     ArmlxError
     ├── UsageError                    the request itself makes no sense                        (exit 2)
+    ├── Interrupted                   stopped by a person or the system; what was finished is kept (exit 130)
     ├── MachineError                  a file or database of this machine fails                 (exit 1)
     ├── StorageError                  fetching or publishing bytes                             (exit 1)
     │   ├── RootFormatError           not a content address we know                            (exit 2)
@@ -47,6 +48,7 @@
     │   └── LogitsNotFinite           a model whose logits are infinite or not a number
     ├── VerifierFault                 something on the validator's side failed: never a rejection (exit 5)
     │   ├── SandboxUnavailable        no sandbox back-end works here
+    │   ├── AcceleratorBusy           another process trains on it, and nobody wanted to wait  (exit 75)
     │   └── SetupRefused              a project's set-up that is not carried out here
     └── MinerFault                    proven fault of the candidate: may lead to a rejection   (exit 3)
 
@@ -106,6 +108,10 @@ class ArmlxError(Exception):
 
 class UsageError(ArmlxError):
     exit_code = EXIT_USAGE
+
+
+class Interrupted(ArmlxError):
+    exit_code = EXIT_INTERRUPTED
 
 
 class MachineError(ArmlxError):
@@ -300,6 +306,10 @@ class VerifierFault(ArmlxError):
 
 class SandboxUnavailable(VerifierFault):
     pass
+
+
+class AcceleratorBusy(VerifierFault):
+    exit_code = EXIT_TRY_LATER
 
 
 class SetupRefused(VerifierFault):
