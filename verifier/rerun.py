@@ -55,6 +55,8 @@ class RunSettings:
         evaluator: What a graph may cost before a control has shown what is usual.
         probes: Causality probes per graph.
         recheck: Whether the benchmark's files are hashed before and after each run.
+        arguments: Of the program, as the protocol's command has them.
+        protocol_wall_seconds: The protocol's own hard limit of a run; the narrower of the two counts.
     """
 
     hard_wall_seconds: float | None = None
@@ -62,6 +64,8 @@ class RunSettings:
     evaluator: EvaluatorLimits = field(default_factory=EvaluatorLimits)
     probes: int = DEFAULT_PROBES
     recheck: bool = True
+    arguments: tuple[str, ...] = ()
+    protocol_wall_seconds: float | None = None
 
 
 TIME_FACTOR: Final = 4
@@ -240,7 +244,7 @@ class _Run:
         return start_python(
             self._sandbox,
             self._benchmark.interpreter,
-            [str(WORKSPACE / TRAIN)],
+            [str(WORKSPACE / TRAIN), *self._settings.arguments],
             child_end=theirs,
             log=log,
             mounts=[Mount(workspace, WORKSPACE), Mount(self._benchmark.cache, CACHE)],
@@ -276,6 +280,7 @@ class _Run:
         expected = deadline_seconds or 3 * constants.budget_seconds
         idle = min((_CPU_WALL_FACTOR - 1) * expected, _CPU_WALL_MOST) if constants.clock == "cpu" else 0.0
         hard = self._settings.hard_wall_seconds or expected + idle + _WALL_SLACK_SECONDS
+        hard = min(hard, self._settings.protocol_wall_seconds or hard)
         return Rules(constants.clock, constants.budget_seconds, deadline_seconds, hard)
 
     def _judge(self, graph: bytearray) -> str:

@@ -15,7 +15,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from armlx_chain.errors import SetupRefused
@@ -100,30 +100,21 @@ class Terms:
     Attributes:
         program: The script and its arguments.
         hard_wall_seconds: Wall time after which a run is killed.
-        memory_bytes, processes: The protocol's advice on limits, bounded by the machine; ``None``: none.
+        processes: As many as the protocol advises to allow; ``None``: no advice.
         notices: What a person should know, a sentence each.
     """
 
     program: Run
     hard_wall_seconds: float
-    memory_bytes: int | None
     processes: int | None
     notices: tuple[str, ...]
 
     def limits(self, base: Limits) -> Limits:
-        """Our limits of a training program with the protocol's advice in place.
+        """Our limits of a training program, with room for as many processes as the protocol advises.
 
-        Advice moves only memory and processes; what protects this machine stays.
+        Advice never makes a limit narrower: it protects nobody, and would end runs that use more.
         """
-        return Limits(
-            memory_bytes=self.memory_bytes or base.memory_bytes,
-            processes=max(self.processes or base.processes, base.processes),
-            open_files=base.open_files,
-            file_bytes=base.file_bytes,
-            scratch_bytes=base.scratch_bytes,
-            log_bytes=base.log_bytes,
-            address_space_bytes=base.address_space_bytes,
-        )
+        return replace(base, processes=max(self.processes or 0, base.processes))
 
 
 def terms_of(
@@ -145,9 +136,6 @@ def terms_of(
     """
     program = _program(protocol, snapshot)
     hints = protocol.environment.sandbox
-    memory = _size(hints.memory) if hints is not None and hints.memory is not None else None
-    if memory is not None and place.memory_bytes:
-        memory = min(memory, place.memory_bytes)
     pids = hints.pids if hints is not None else None
     notices = (
         *_place_notices(protocol, place),
@@ -157,7 +145,6 @@ def terms_of(
     return Terms(
         program=program,
         hard_wall_seconds=min(float(protocol.execution.hard_timeout_seconds), _DAY),
-        memory_bytes=memory,
         processes=min(pids, _MOST_PROCESSES) if pids is not None else None,
         notices=notices,
     )
@@ -222,6 +209,11 @@ def _place_notices(protocol: Protocol, place: Place) -> Iterator[str]:
     advice = environment.sandbox
     if advice is not None and (advice.image or advice.cpus):
         yield "The protocol's sandbox image and CPUs are advice; runs use this machine's own sandbox."
+    wanted = _size(advice.memory) if advice is not None and advice.memory is not None else None
+    if wanted is not None and 0 < place.memory_bytes < wanted:
+        yield (
+            f"The protocol advises {wanted >> 20} MiB of memory; this machine has {place.memory_bytes >> 20}."
+        )
 
 
 def _figure_notices(protocol: Protocol, constants: Constants) -> Iterator[str]:
