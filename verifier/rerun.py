@@ -37,7 +37,7 @@ from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, Kern
 from verifier.harness.logfacts import LogFacts
 from verifier.harness.runlog import RunLog
 from verifier.harness.staging import TRAIN, lay_out_workspace, own_disk
-from verifier.harness.supervise import Conduct, Rules, Supervisor
+from verifier.harness.supervise import Conduct, Rules, Supervisor, channel_audit
 from verifier.machine.watch import RunWatch, SleepWatch
 from verifier.model import Audit, Bpb, Ending, Role, RunRecord
 from verifier.sandbox.interface import Limits, Mount, Sandbox, SandboxProcess, Usage
@@ -172,6 +172,7 @@ class HarnessRunner:
             validation = counted.scores.validation.bits_per_byte()
             fresh = counted.scores.fresh.bits_per_byte()
             audits = (counted.causality, self._gap_audit(role, counted))
+        audits += (channel_audit(conduct),)
         return RunRecord(
             role=role,
             ending=conduct.ending,

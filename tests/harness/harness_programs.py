@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 PRELUDE = """
-import os, socket, struct, time
+import os, socket, struct, time, zlib
 import mlx.core as mx
 import mlx.nn as nn
 from prepare import MAX_SEQ_LEN, TIME_BUDGET, Tokenizer, evaluate_bpb, make_dataloader
@@ -42,8 +42,10 @@ def channel():
     return socket.socket(fileno=os.dup(int(os.environ["ARMLX_HARNESS_FD"])))
 
 
-def frame(kind, payload, magic=b"AXH1", length=None):
-    return struct.pack("<4sBQ", magic, kind, len(payload) if length is None else length) + payload
+def frame(kind, payload, magic=b"AXH2", length=None, checksum=None):
+    start = struct.pack("<4sBQ", magic, kind, len(payload) if length is None else length)
+    right = zlib.crc32(payload, zlib.crc32(start))
+    return start + struct.pack("<I", right if checksum is None else checksum) + payload
 
 
 def graph_of(model):

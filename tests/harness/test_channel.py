@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armlx_chain.errors import ChannelError, ModelUnsupported
-from verifier.harness.channel import HEADER, MAGIC, Channel, Kind
+from verifier.harness.channel import FOREIGN_LIMIT, HEADER, MAGIC, Channel, Kind
 from verifier.harness.child import harness_wire
 
 pytestmark = pytest.mark.unit
@@ -20,8 +21,10 @@ pytestmark = pytest.mark.unit
 LIMITS = {Kind.GRAPH: 1000, Kind.UNSUPPORTED: 10}
 
 
-def framed(kind: int, payload: bytes, length: int | None = None) -> bytes:
-    return struct.pack("<4sBQ", MAGIC, kind, len(payload) if length is None else length) + payload
+def framed(kind: int, payload: bytes, length: int | None = None, checksum: int | None = None) -> bytes:
+    start = struct.pack("<4sBQ", MAGIC, kind, len(payload) if length is None else length)
+    right = zlib.crc32(payload, zlib.crc32(start))
+    return start + struct.pack("<I", right if checksum is None else checksum) + payload
 
 
 @pytest.fixture
@@ -80,7 +83,10 @@ def test_a_graph_over_its_limit_is_refused_at_its_header(ends: Ends) -> None:
     "message",
     [
         b"x" * HEADER.size,
-        framed(Kind.VALUE, b"0.1"),
+        framed(Kind.VALUE, b"0.1", checksum=0),
+        framed(Kind.VALUE, bytes(FOREIGN_LIMIT + 1))[: HEADER.size],
+        framed(Kind.GRAPH, b"abc", checksum=7),
+        framed(Kind.GRAPH, b"abc")[:-1] + b"d",
         framed(0xFF, b""),
         framed(Kind.UNSUPPORTED, b"", length=11),
         framed(Kind.UNSUPPORTED, b"", length=(1 << 64) - 1),
@@ -93,6 +99,50 @@ def test_what_is_no_message_is_refused_and_ends_the_channel(ends: Ends, message:
         channel.read(1.0)
     assert channel.closed
     assert channel.read(0.0) is None
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - set(LIMITS)))
+def test_a_whole_message_of_a_kind_this_child_never_sends_is_handed_on_and_ends_the_channel(
+    ends: Ends, kind: Kind
+) -> None:
+    channel, theirs = ends
+    theirs.sendall(framed(kind, b"0.1") + framed(Kind.GRAPH, b"abc"))
+    frame = channel.read(1.0)
+    assert frame is not None
+    assert frame.kind is kind
+    assert not channel.expects(kind)
+    assert channel.closed
+    assert channel.read(0.0) is None
+
+
+@given(st.binary(max_size=200), st.integers(0, 5), st.data())
+def test_no_change_of_a_sent_message_gives_another_message(
+    payload: bytes, changes: int, data: st.DataObject
+) -> None:
+    """What an accident makes of the harness's own messages is never another whole message."""
+    message = bytearray(framed(Kind.GRAPH, payload))
+    for _ in range(changes):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    channel, theirs = Channel.open(LIMITS)
+    with channel, theirs:
+        theirs.sendall(message)
+        theirs.shutdown(socket.SHUT_WR)
+        try:
+            frame = channel.read(0.5)
+        except (ChannelError, ModelUnsupported):
+            return
+        assert frame is None or (frame.kind, bytes(frame.payload)) == (Kind.GRAPH, payload)
+
+
+def test_the_messages_of_two_processes_that_write_at_once_are_never_a_forged_one(ends: Ends) -> None:
+    """An honest program that forks and evaluates in both processes: pieces of two graphs mixed."""
+    channel, theirs = ends
+    one, other = framed(Kind.GRAPH, b"a" * 300), framed(Kind.GRAPH, framed(Kind.VALUE, b"0.1") * 3)
+    theirs.sendall(one[:200] + other[: HEADER.size] + one[200:] + other[HEADER.size :])
+    with pytest.raises(ChannelError):
+        while channel.read(0.2) is not None:
+            pass
+    assert channel.frames == 0
 
 
 def test_an_end_in_the_middle_of_a_frame_shows_as_partial(ends: Ends) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import harness_programs as programs
 import pytest
 from harness_material import SEED, Run
 
+import verifier.rerun as rerun
+from armlx_chain.errors import VerifierFault
+from verifier.harness.channel import Kind
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.logfacts import LogFacts
 from verifier.model import AuditKind, Ending, Role, RunRecord
@@ -27,7 +31,14 @@ def talking(body: str) -> dict[str, bytes]:
 def assert_without_score(record: RunRecord) -> None:
     assert record.validation is None
     assert record.fresh is None
-    assert record.audits == ()
+    assert [audit.kind for audit in record.audits] == [AuditKind.CHANNEL]
+
+
+def forged(record: RunRecord) -> str:
+    """What the channel audit of a run says; every run has exactly one."""
+    [audit] = [audit for audit in record.audits if audit.kind is AuditKind.CHANNEL]
+    assert audit.passed == (audit.figures["forged"] == "none")
+    return audit.figures["forged"]
 
 
 @pytest.fixture
@@ -45,18 +56,44 @@ def limited(benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path) -> Callable[
     "message",
     [
         "b'GET / HTTP/1.1 and more of it'",
-        "frame(0x01, b'graph', magic=b'AXH2')",
+        "frame(0x01, b'graph', magic=b'AXH1')",
         "frame(0x99, b'no such kind')",
-        "frame(0x12, b'0.100000')",
-        "frame(0x23, b'logits')",
+        "frame(0x12, b'0.100000', checksum=1)",
+        "frame(0x23, b'logits', checksum=0)",
+        "frame(0x01, graph_of(model), checksum=5)",
         "frame(0x02, b'', length=1 << 40)",
+        "frame(0x12, b'', length=1 << 40)",
     ],
-    ids=["garbage", "other magic", "unknown kind", "forged value", "evaluator's kind", "huge text"],
+    ids=[
+        "garbage",
+        "other magic",
+        "unknown kind",
+        "value with a wrong checksum",
+        "evaluator's kind with a wrong checksum",
+        "graph with a wrong checksum",
+        "huge text",
+        "huge value",
+    ],
 )
 def test_what_is_no_message_ends_the_run_as_a_bad_frame(run: Run, message: str) -> None:
     record = run(talking(f"own.sendall({message})\nspend(30)"))
     assert record.ending is Ending.BAD_FRAME, record.detail
+    assert forged(record) == "none"
     assert_without_score(record)
+
+
+@pytest.mark.parametrize("kind", [Kind.VALUE, Kind.MONITOR, Kind.LOGITS, Kind.TOKENS])
+def test_a_whole_message_in_the_harnesss_name_fails_the_channel_audit(run: Run, kind: Kind) -> None:
+    record = run(talking(f"own.sendall(frame({kind:#x}, b'0.100000'))\nspend(30)"))
+    assert record.ending is Ending.BAD_FRAME, record.detail
+    assert kind.name in forged(record)
+    assert_without_score(record)
+
+
+def test_a_forged_message_is_seen_though_the_program_crashes_right_after_it(run: Run) -> None:
+    crashed = run(programs.program(finish="channel().sendall(frame(0x12, b'0.1'))\nos._exit(9)"))
+    assert crashed.ending is Ending.BAD_FRAME, crashed.detail
+    assert "VALUE" in forged(crashed)
 
 
 def test_a_graph_announced_beyond_the_limit_is_unsupported_before_one_byte_of_it(run: Run) -> None:
@@ -162,13 +199,75 @@ def test_a_memory_bomb_ends_the_run(limited: Callable[..., RunRecord]) -> None:
 def test_a_program_that_does_not_end_after_its_value_still_has_it(
     limited: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import verifier.rerun as rerun
-
     real = rerun.Rules
     monkeypatch.setattr(rerun, "Rules", lambda *parts: real(*parts, tail_seconds=1.0))
     record = limited(programs.program(finish=programs.FINISH + "\nspend(600)"), RunSettings(probes=16))
     assert record.ending is Ending.GRAPH, record.detail
     assert any("did not end" in anomaly for anomaly in record.anomalies)
+
+
+BURNING = programs.program(
+    """
+    import threading
+
+    def burn():
+        while True:
+            sum(range(1000))
+
+    for _ in range(3):
+        threading.Thread(target=burn, daemon=True).start()
+    if os.fork() == 0:
+        burn()
+    """,
+    programs.FINISH + "\nimport sys\nsys.stdout.flush()\nos._exit(0)\n",
+)
+
+
+def test_a_program_that_burns_time_in_threads_and_children_stands_still_while_it_is_scored(
+    limited: Callable[..., RunRecord], honest: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    class Watched(rerun.Supervisor):
+        def _judged(self, graph: bytearray) -> str:
+            real = self._judge
+
+            def judge(graph: bytearray) -> str:
+                seen.append(self._process.usage().cpu_seconds)
+                time.sleep(0.4)
+                value = real(graph)
+                seen.append(self._process.usage().cpu_seconds)
+                return value
+
+            self._judge = judge
+            return super()._judged(graph)
+
+    monkeypatch.setattr(rerun, "Supervisor", Watched)
+    record = limited(BURNING, RunSettings(hard_wall_seconds=60, probes=16))
+    assert record.ending is Ending.GRAPH, record.detail
+    assert record.validation == honest.validation
+    assert len(seen) == 2
+    assert seen[1] - seen[0] < 0.05
+    assert record.printed_metric is None
+    assert b"val_bpb:" in record.log_path.read_bytes()
+
+
+def test_where_a_program_cannot_be_stopped_it_is_scored_all_the_same_and_the_record_says_so(
+    limited: Callable[..., RunRecord], honest: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unstoppable(rerun.Supervisor):
+        def _judged(self, graph: bytearray) -> str:
+            def refuse(_: object) -> None:
+                raise VerifierFault("It would not stop.")
+
+            monkeypatch.setattr(type(self._process), "freeze", refuse)
+            return super()._judged(graph)
+
+    monkeypatch.setattr(rerun, "Supervisor", Unstoppable)
+    record = limited(programs.program(), RunSettings(hard_wall_seconds=60, probes=16))
+    assert record.ending is Ending.GRAPH, record.detail
+    assert record.validation == honest.validation
+    assert any("ran on while its model was scored" in text for text in record.anomalies)
 
 
 LIES = {
@@ -201,7 +300,9 @@ def test_nothing_but_the_graph_has_any_influence_on_the_scores(
     record = runner.run(Role.CANDIDATE, files, run_folder=tmp_path, deadline_seconds=None, seed=SEED)
     assert record.ending is Ending.GRAPH, record.detail
     assert (record.validation, record.fresh) == (honest.validation, honest.fresh)
-    assert record.audits == honest.audits
+    assert record.audits[:2] == honest.audits[:2]
+    assert forged(honest) == "none"
+    assert ("VALUE" in forged(record)) == ("0x12" in lie)
     assert record.anomalies
 
 

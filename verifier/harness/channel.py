@@ -5,7 +5,10 @@ Invariants:
 - nothing that arrives is believed before it is measured: kind and length of a frame are checked when its
   header is complete, before one byte of it is kept;
 - no call blocks longer than it was told to;
-- a broken frame ends the channel; nothing that comes after it is read.
+- a broken frame ends the channel; nothing that comes after it is read;
+- a whole frame with the right checksum, of a kind that this child never sends, is handed on as a
+  :class:`Frame` of that kind and ends the channel: nobody sends such a thing by accident. Random bytes, two
+  processes writing at once, a library that prints into a wrong descriptor give wrong magic or checksum.
 
 ::
 
@@ -20,6 +23,7 @@ import select
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,9 +32,13 @@ from typing import Final, Self
 
 from armlx_chain.errors import ChannelError, ModelUnsupported
 
-MAGIC: Final = b"AXH1"
-HEADER: Final = struct.Struct("<4sBQ")
+MAGIC: Final = b"AXH2"
+HEADER: Final = struct.Struct("<4sBQI")
+"""Magic, kind, length of the payload, checksum."""
+_CHECKED: Final = struct.Struct("<4sBQ")
 TEXT_LIMIT: Final = 64 << 10
+FOREIGN_LIMIT: Final = 1 << 20
+"""Of a kind that has no place here, so many bytes are read to see whether it is a whole message."""
 _PIECE: Final = 1 << 20
 
 
@@ -55,6 +63,11 @@ class Kind(IntEnum):
     TOKENS = 0x32
 
 
+def checksum(kind: int, payload: bytes | bytearray | memoryview) -> int:
+    """CRC-32 of the header's other fields and the payload."""
+    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(MAGIC, kind, len(payload))))
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     kind: Kind
@@ -67,6 +80,9 @@ class Channel:
     Args:
         end: Our end of a socket pair.
         limits: Which kinds may come, and the most bytes of each.
+
+    Attributes:
+        frames: How many whole frames came so far.
     """
 
     def __init__(self, end: socket.socket, limits: Mapping[Kind, int]) -> None:
@@ -77,9 +93,11 @@ class Channel:
         self._poll.register(end, select.POLLIN)
         self._header = bytearray()
         self._kind: Kind | None = None
+        self._checksum = 0
         self._payload = bytearray()
         self._have = 0
         self.closed = False
+        self.frames = 0
 
     @classmethod
     def open(cls, limits: Mapping[Kind, int]) -> tuple[Channel, socket.socket]:
@@ -92,6 +110,10 @@ class Channel:
     def partial(self) -> bool:
         """Whether a frame has begun and is not complete."""
         return self._kind is not None or bool(self._header)
+
+    def expects(self, kind: Kind) -> bool:
+        """Whether this child ever sends such frames."""
+        return kind in self._limits
 
     def read(self, timeout_seconds: float) -> Frame | None:
         """The next whole frame, or ``None`` if none is complete in time or the other end is closed.
@@ -145,31 +167,39 @@ class Channel:
         return self._close_frame()
 
     def _open_frame(self) -> None:
-        magic, number, length = HEADER.unpack(self._header)
+        magic, number, length, self._checksum = HEADER.unpack(self._header)
         if magic != MAGIC:
             self.closed = True
             raise ChannelError("bytes came that are no message")
         kind = Kind(number) if number in Kind.__members__.values() else None
-        if kind is None or kind not in self._limits:
+        if kind is None:
             self.closed = True
-            raise ChannelError(f"a message of kind {number:#04x} came, which has no place here")
-        if length > self._limits[kind]:
+            raise ChannelError(f"a message of kind {number:#04x} came, which does not exist")
+        limit = self._limits.get(kind, FOREIGN_LIMIT)
+        if length > limit:
             self.closed = True
-            text = f"a message of {length} bytes was announced, the limit is {self._limits[kind]}"
-            raise ModelUnsupported(text) if kind is Kind.GRAPH else ChannelError(text)
+            text = f"a message of {length} bytes was announced, the limit is {limit}"
+            graph = kind is Kind.GRAPH and kind in self._limits
+            raise ModelUnsupported(text) if graph else ChannelError(text)
         self._kind, self._payload, self._have = kind, bytearray(length), 0
 
     def _close_frame(self) -> Frame | None:
         if self._kind is None or self._have < len(self._payload):
             return None
         frame = Frame(self._kind, self._payload)
+        if checksum(frame.kind, frame.payload) != self._checksum:
+            self.closed = True
+            raise ChannelError("a message came whose checksum is wrong")
+        self.frames += 1
+        self.closed = self.closed or frame.kind not in self._limits
         self._header, self._kind, self._payload, self._have = bytearray(), None, bytearray(), 0
         return frame
 
     def send(self, kind: Kind, payload: bytes | bytearray | memoryview, timeout_seconds: float) -> bool:
         """Send one frame; ``False`` if the other end does not take it in time."""
         end = time.monotonic() + timeout_seconds
-        for part in (HEADER.pack(MAGIC, kind, len(payload)), payload):
+        header = HEADER.pack(MAGIC, kind, len(payload), checksum(kind, payload))
+        for part in (header, payload):
             view = memoryview(part)
             while view:
                 _, writable, _ = select.select([], [self._end], [], max(0.0, end - time.monotonic()))

@@ -7,7 +7,9 @@ Invariants:
   from the answer; the first graph afterwards is final; if the program ends by itself, with status 0 and
   without a final graph, its last one counts;
 - when ``run`` returns or raises, nothing of the program is alive;
-- nothing the program says but the bytes of its graph has any influence on a score.
+- nothing the program says but the bytes of its graph has any influence on a score;
+- while a graph is scored the program stands still: it can neither slow the evaluators down nor use the time;
+- a whole message of a kind that no program of this role sends is remembered as forged, whenever it comes.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from armlx_chain.errors import ChannelError, LogitsNotFinite, ModelUnsupported
+from armlx_chain.errors import ChannelError, LogitsNotFinite, ModelUnsupported, VerifierFault
 from verifier.harness.channel import Channel, Frame, Kind
 from verifier.harness.constants import ClockKind
 from verifier.harness.runlog import RunLog, harmless
-from verifier.model import Ending
+from verifier.model import Audit, AuditKind, Ending
 from verifier.sandbox.interface import Exit, SandboxProcess, Usage
 
 ANSWER_SECONDS: Final = 10.0
@@ -62,6 +64,9 @@ class Conduct:
     Attributes:
         value: The text of the trusted value, if a graph counted.
         answered: Whether the program was told that value.
+        messages: Whole messages that came over the channel.
+        forged: The first whole message that only the verifier or another child of it sends.
+        frozen_seconds: Wall time the program was stopped while its model was scored.
     """
 
     ending: Ending
@@ -72,6 +77,9 @@ class Conduct:
     answered: bool = False
     monitoring_calls: int = 0
     remarks: tuple[str, ...] = ()
+    messages: int = 0
+    forged: str | None = None
+    frozen_seconds: float = 0.0
 
 
 class Supervisor:
@@ -86,6 +94,8 @@ class Supervisor:
         self._monitored = 0
         self._remarks: list[str] = []
         self._later_messages = 0
+        self._forged: str | None = None
+        self._frozen_seconds = 0.0
 
     def run(self) -> Conduct:
         """Watch to the end.
@@ -106,6 +116,8 @@ class Supervisor:
             self._process.kill_tree()
         conduct.monitoring_calls = self._monitored
         conduct.remarks = tuple(self._remarks)
+        conduct.messages, conduct.forged = self._channel.frames, self._forged
+        conduct.frozen_seconds = self._frozen_seconds
         return conduct
 
     def _until_graph(self) -> Conduct:
@@ -142,6 +154,8 @@ class Supervisor:
         return None
 
     def _handle(self, frame: Frame, *, waiting: bool) -> Conduct | None:
+        if self._is_forged(frame):
+            return Conduct(Ending.BAD_FRAME, f"On the channel for the model {self._forged} came.")
         seconds = self._rules.read(self._process.usage())
         if self._late(seconds):
             return self._deadline(seconds)
@@ -156,9 +170,18 @@ class Supervisor:
             self._channel.send(Kind.MONITOR, b"", ANSWER_SECONDS)
         return None
 
+    def _is_forged(self, frame: Frame) -> bool:
+        if self._channel.expects(frame.kind):
+            return False
+        self._forged = self._forged or (
+            f"a whole message of the kind {frame.kind.name} with {len(frame.payload)} bytes, which no "
+            "training program sends,"
+        )
+        return True
+
     def _accept(self, graph: bytearray, seconds: float, *, waiting: bool) -> Conduct:
         try:
-            value = self._judge(graph)
+            value = self._judged(graph)
         except LogitsNotFinite as problem:
             # No fault of the form, and nothing to score either: a diverged training ends here.
             return Conduct(Ending.NO_GRAPH, problem.message, graph, seconds)
@@ -166,6 +189,23 @@ class Supervisor:
             return Conduct(Ending.UNSUPPORTED, problem.message, graph, seconds)
         answered = waiting and self._channel.send(Kind.VALUE, value.encode("ascii"), ANSWER_SECONDS)
         return Conduct(Ending.GRAPH, "The model was handed over and scored.", graph, seconds, value, answered)
+
+    def _judged(self, graph: bytearray) -> str:
+        """Have the graph scored while nothing of the program runs.
+
+        The stop is not on the program's bill: neither clock of the budget is read again after it, and the
+        time it has left to finish is counted from its end.
+        """
+        started = self._process.usage().wall_seconds
+        try:
+            self._process.freeze()
+        except VerifierFault as problem:
+            self._remarks.append(f"The program ran on while its model was scored: {problem.message}")
+        try:
+            return self._judge(graph)
+        finally:
+            self._process.thaw()
+            self._frozen_seconds += self._process.usage().wall_seconds - started
 
     def _ended(self, ended: Exit) -> Conduct:
         if ended.killed_for is not None:
@@ -210,6 +250,7 @@ class Supervisor:
                     self._remarks.append(f"After its value the program was killed for {ended.killed_for}.")
                 elif ended.code != 0:
                     self._remarks.append(f"After its value the program ended with status {ended.code}.")
+                self._later_frames(lambda: self._channel.drain(DRAIN_SECONDS))
                 return
             self._answer_again(value)
         self._remarks.append(f"The program did not end within {self._rules.tail_seconds:.0f} s of its value.")
@@ -218,15 +259,37 @@ class Supervisor:
         if self._channel.closed:
             self._process.wait(self._rules.poll_seconds)
             return
+        if self._later_frames(self._read_one_more):
+            self._channel.send(Kind.VALUE, value.encode("ascii"), ANSWER_SECONDS)
+
+    def _read_one_more(self) -> list[Frame]:
+        frame = self._channel.read(self._rules.poll_seconds)
+        return [] if frame is None else [frame]
+
+    def _later_frames(self, read: Callable[[], list[Frame]]) -> bool:
+        """Take what came after the value; whether it asks for an answer."""
         try:
-            frame = self._channel.read(self._rules.poll_seconds)
+            frames = read()
         except (ChannelError, ModelUnsupported) as problem:
             self._remarks.append(f"After its value the program sent what is no message: {problem.message}.")
-            return
-        if frame is not None:
-            # Counted, not listed: a program can send hundreds of thousands.
-            self._later_messages += 1
-            self._channel.send(Kind.VALUE, value.encode("ascii"), ANSWER_SECONDS)
+            return False
+        for frame in frames:
+            if self._is_forged(frame):
+                self._remarks.append(f"After its value {self._forged} came.")
+                return False
+        # Counted, not listed: a program can send hundreds of thousands.
+        self._later_messages += len(frames)
+        return bool(frames)
+
+
+def channel_audit(conduct: Conduct) -> Audit:
+    """Whether the program wrote in the harness's name. Every run has this audit.
+
+    It fails on one thing only: a whole message with the right checksum, of a kind that nothing in a training
+    program's copy of the harness sends. What is malformed, truncated or oversized proves nothing.
+    """
+    figures = {"messages": str(conduct.messages), "forged": conduct.forged or "none"}
+    return Audit(AuditKind.CHANNEL, conduct.forged is None, figures)
 
 
 def _broken(problem: ChannelError | ModelUnsupported) -> Conduct:

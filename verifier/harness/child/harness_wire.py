@@ -1,16 +1,19 @@
 # mypy: ignore-errors
 """Framed messages over the one inherited socket, child side.
 
-A frame is 4 bytes of magic, 1 byte of kind, 8 bytes of length (little endian), then the payload. The same
-numbers stand in the verifier's own frame reader, which trusts nothing that is written here.
+A frame is 4 bytes of magic, 1 byte of kind, 8 bytes of length, 4 bytes of checksum (little endian; CRC-32 of
+what stands before it and of the payload), then the payload. The same numbers stand in the verifier's own
+frame reader, which trusts nothing that is written here.
 """
 
 import os
 import socket
 import struct
+import zlib
 
-MAGIC = b"AXH1"
-HEADER = struct.Struct("<4sBQ")
+MAGIC = b"AXH2"
+HEADER = struct.Struct("<4sBQI")
+_CHECKED = struct.Struct("<4sBQ")
 
 # From a training program to the verifier, and back.
 GRAPH = 0x01
@@ -34,6 +37,7 @@ TOKENS = 0x32
 
 DESCRIPTOR_VARIABLE = "ARMLX_HARNESS_FD"
 GRAPH_LIMIT_VARIABLE = "ARMLX_HARNESS_GRAPH_BYTES"
+LOGITS_VARIABLE = "ARMLX_HARNESS_LOGITS_FD"
 
 MAX_ANSWER = 1 << 20
 
@@ -43,9 +47,13 @@ def connect():
     return socket.socket(fileno=os.dup(int(os.environ[DESCRIPTOR_VARIABLE])))
 
 
+def checksum(kind, payload):
+    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(MAGIC, kind, len(payload))))
+
+
 def send(channel, kind, payload=b""):
     view = memoryview(payload).cast("B")
-    channel.sendall(HEADER.pack(MAGIC, kind, len(view)))
+    channel.sendall(HEADER.pack(MAGIC, kind, len(view), checksum(kind, view)))
     channel.sendall(view)
 
 
@@ -55,10 +63,13 @@ def receive(channel, limit=MAX_ANSWER):
     Raises:
         ConnectionError: the verifier is gone, or what came is no message.
     """
-    magic, kind, length = HEADER.unpack(_exactly(channel, HEADER.size))
+    magic, kind, length, expected = HEADER.unpack(_exactly(channel, HEADER.size))
     if magic != MAGIC or length > limit:
         raise ConnectionError("not a message of the verifier")
-    return kind, _exactly(channel, length)
+    payload = _exactly(channel, length)
+    if checksum(kind, payload) != expected:
+        raise ConnectionError("a message of the verifier arrived broken")
+    return kind, payload
 
 
 def _exactly(channel, count):
