@@ -34,6 +34,7 @@ from verifier.session import Keeper, ProgressCallback, Settings, judge, precheck
 from verifier.verdict.case import Rules
 from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
 from verifier.verdict.deadline import Deadline, deadline_from
+from verifier.verdict.earlier import Earlier, Subject
 from verifier.workspace import Surface, check_candidate
 
 __all__ = [
@@ -157,6 +158,17 @@ class Prepared:
             control_is_baseline=self.materials.control_is_baseline,
         )
 
+    def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
+        """What must be equal for pairs to belong to one test; store it with them."""
+        return Subject.of(noise, self.rules(), self.materials.control_files, files)
+
+    def _earlier(
+        self, files: Mapping[str, bytes], noise: Noise, pairs: Sequence[Pair] | Earlier
+    ) -> Earlier | None:
+        if isinstance(pairs, Earlier):
+            return pairs
+        return Earlier(self.subject(files, noise), tuple(pairs)) if pairs else None
+
     def judge(
         self,
         files: Mapping[str, bytes],
@@ -166,7 +178,7 @@ class Prepared:
         run_folder: Path,
         progress: ProgressCallback,
         pairs: int = FIRST_LIMIT,
-        earlier: Sequence[Pair] = (),
+        earlier: Sequence[Pair] | Earlier = (),
         keeper: Keeper | None = None,
     ) -> Verdict:
         """Judge a candidate against the control.
@@ -175,6 +187,11 @@ class Prepared:
             files: The candidate's replacement files.
             seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
             keeper: Keeps each pair as soon as it is measured.
+            earlier: What an undecided test is continued with. For bare pairs the caller vouches that they
+                belong to this very test; an ``Earlier`` is compared.
+
+        Raises:
+            UsageError: ``earlier`` belongs to another test.
         """
         refused = self.precheck(files)
         if refused is not None:
@@ -191,7 +208,7 @@ class Prepared:
             files,
             seed=seed,
             settings=settings,
-            earlier=earlier,
+            earlier=self._earlier(files, noise, earlier),
             progress=progress,
             keeper=keeper,
         )

@@ -21,15 +21,16 @@ with the verdict. The same seed and the same records give the same verdict.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from armlx_chain.errors import CandidateError, UsageError, VerifierFault
-from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
+from verifier.model import Ending, Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
 from verifier.verdict.case import Case, Rules, Want, next_step
 from verifier.verdict.constants import LAST_LIMIT
+from verifier.verdict.earlier import Earlier, Subject
 from verifier.verdict.plain import without_runs
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def judge(
     *,
     seed: bytes,
     settings: Settings,
-    earlier: Sequence[Pair] = (),
+    earlier: Earlier | None = None,
     progress: ProgressCallback = _silent,
     keeper: Keeper | None = None,
 ) -> Verdict:
@@ -137,15 +138,18 @@ def judge(
         control_files: The current best's replacement files; empty for the unmodified snapshot.
         candidate_files: The candidate's replacement files, already checked.
         seed: Unknown to anybody when the candidate was fixed.
-        earlier: Pairs of the same candidate, control, class and environment, to continue an undecided test.
+        earlier: What an undecided test is continued with; see ``verifier.verdict.earlier``.
 
     Raises:
-        UsageError: if more pairs are asked for than the rule allows.
+        UsageError: if more pairs are asked for than the rule allows, or ``earlier`` belongs to another test.
     """
     if not 1 <= settings.rules.pairs <= LAST_LIMIT:
         raise UsageError(f"A test runs 1 to {LAST_LIMIT} pairs, not {settings.rules.pairs}.")
     session = _Session(runner, control_files, candidate_files, seed, settings, progress, keeper or _Nobody())
-    case = Case(noise=noise, rules=settings.rules, pairs=tuple(earlier))
+    case = Case(noise=noise, rules=settings.rules)
+    if earlier is not None:
+        earlier.require(Subject.of(noise, settings.rules, control_files, candidate_files))
+        case = replace(case, pairs=tuple(earlier.pairs), interrupted=earlier.interrupted)
     try:
         while True:
             step = next_step(case)
@@ -254,10 +258,15 @@ def is_final(verdict: Verdict) -> bool:
 def may_start_over(verdict: Verdict) -> bool:
     """Whether the same machine may judge the same candidate afresh.
 
-    Only where no pair counted yet. A test begun anew after its pairs decided nothing would be another draw of
-    the same lottery, as often as its author likes: a program that spreads its own scores on purpose, or
-    brings about a fault whenever its loss looks poor, would pass in the end. Such a test is continued with
-    the pairs it has (``earlier``), or left to other machines.
+    Only where no pair counted yet, and none was voided by what disturbed the candidate's own run alone. A
+    test begun anew after its pairs decided nothing would be another draw of the same lottery, as often as its
+    author likes: a program that spreads its own scores on purpose, or heats the machine or brings about a
+    fault whenever its loss looks poor, would pass in the end. Such a test is continued with the pairs it has
+    (``earlier``), or left to other machines.
     """
     counted = len(verdict.pairs) > len(verdict.voided)
-    return not (is_final(verdict) or counted or verdict.repeats)
+    own_doing = any(
+        pair.candidate.disturbances and not pair.control.disturbances and pair.control.ending is Ending.GRAPH
+        for pair in verdict.pairs
+    )
+    return not (is_final(verdict) or counted or own_doing or verdict.repeats)

@@ -447,7 +447,7 @@ def test_without_a_failed_audit_nothing_is_ever_refuted(case):
 
 def test_a_claim_of_any_size_is_no_part_of_a_case():
     """A shortfall against the claim can be no fault: the rule never sees what was claimed."""
-    assert set(Case.__dataclass_fields__) == {"noise", "rules", "pairs", "repeats"}
+    assert set(Case.__dataclass_fields__) == {"noise", "rules", "pairs", "repeats", "interrupted"}
     assert not any("claim" in name for name in Rules.__dataclass_fields__)
 
 

@@ -15,10 +15,13 @@ from armlx_chain.errors import CandidateError, UsageError
 from verifier.model import Ending, Outcome, Reason, Role, RunRecord, Verdict
 from verifier.session import Progress, is_final, judge, may_start_over, precheck
 from verifier.simulate import Machine, SimRunner
+from verifier.verdict.case import Rules
+from verifier.verdict.earlier import Earlier, Subject
 
 pytestmark = pytest.mark.unit
 
 SEED = b"\7" * 32
+SUBJECT = Subject.of(noise(), Rules(), {}, BETTER)
 A, B = Role.CONTROL, Role.CANDIDATE
 
 
@@ -102,7 +105,7 @@ def test_an_undecided_test_continues_on_the_same_machine_to_twenty_four_pairs():
     first = session(quiet(0.015))
     assert not is_final(first)
     runner = quiet(0.015)
-    second = session(runner, earlier=first.pairs, rules={"pairs": 24})
+    second = session(runner, earlier=Earlier(SUBJECT, first.pairs), rules={"pairs": 24})
     assert second.outcome is Outcome.REPRODUCED
     assert len(second.pairs) == 14
     assert roles(runner)[:4] == [A, B, B, A]

@@ -88,19 +88,21 @@ class Case:
 
     Attributes:
         repeats: Runs made because an audit failed: a candidate run, then a control run.
+        interrupted: Pairs of earlier sessions that were begun and never ended; each counts as voided.
     """
 
     noise: Noise
     rules: Rules
     pairs: tuple[Pair, ...] = ()
     repeats: tuple[RunRecord, ...] = ()
+    interrupted: int = 0
 
 
 def next_step(case: Case) -> Verdict | Want:
     """The verdict, or what to run next."""
     test = Test.of(case.noise, project_minimum=case.rules.project_minimum)
     view = _View(case, test, _voids(case, test))
-    if len(view.voids) > ALLOWED_VOIDS:
+    if len(view.voids) + case.interrupted > ALLOWED_VOIDS:
         return view.too_many_voids()
     gains: list[Bpb] = []
     for index, pair in enumerate(case.pairs):
@@ -163,10 +165,12 @@ class _View:
 
     def too_many_voids(self) -> Verdict:
         failed = any(self.case.pairs[index].control.ending is not Ending.GRAPH for index in self.voids)
+        broken = self.case.interrupted
+        cut = f"{broken} of them began and never ended. " if broken else ""
         return self.undecided(
             Reason.CONTROL_FAILED if failed else Reason.TOO_NOISY,
-            "Two pairs had to be voided by outside measurements, so this machine cannot judge the candidate "
-            "now. " + " ".join(self.voids.values()),
+            f"{len(self.voids) + broken} pairs had to be voided by outside measurements, where one is "
+            f"allowed, so this machine cannot judge the candidate now. {cut}{' '.join(self.voids.values())}",
         )
 
     def look_at(self, pair: Pair) -> Verdict | Want | None:
