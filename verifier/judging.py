@@ -19,13 +19,16 @@ from pathlib import Path
 from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration
-from verifier.capacity import installed_in, interpreter_here, settings_here, with_kernels
+from verifier.capacity import installed_in, interpreter_here, memory_bytes, settings_here, with_kernels
 from verifier.copies import control_likeness, with_no_op
+from verifier.environments.fields import Place, Terms, terms_of
 from verifier.exportcheck import ExportCheck, check_export
 from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
+from verifier.harness.constants import read_constants
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
+from verifier.harness.staging import PREPARE
 from verifier.materials import Materials
 from verifier.model import Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
@@ -79,6 +82,8 @@ class Prepared:
     environment: EnvironmentFacts
     folders: Folders
     sandbox: Sandbox | None = None
+    notices: tuple[str, ...] = ()
+    """What a person should know of the project's protocol on this machine."""
 
     @property
     def project_key(self) -> str:
@@ -235,23 +240,28 @@ def prepare(
     interpreter: Interpreter,
     folders: Folders,
     settings: RunSettings | None = None,
+    setup: Mapping[str, str] | None = None,
     on_log: Callable[[bytes], None] | None = None,
 ) -> Prepared:
     """Prove the data and read the benchmark's rows with the project's own code, in the sandbox.
 
     Args:
+        settings: Of the runs; what the protocol says of them is added.
+        setup: Further facts of the environment: how the interpreter was made.
         on_log: Is handed the bytes of every run's growing log, from another thread.
 
     Raises:
         SandboxUnavailable: nothing is ever run bare.
+        SetupRefused: the protocol has a field that this build cannot follow.
         VerifierFault: the benchmark does not work here.
     """
     sandbox.check()
+    terms = _terms(materials)
     installed = installed_in(interpreter.executable)
     facts = environment(
         lock=materials.snapshot.get(LOCK_FILE, b""),
         installed=installed,
-        settings=dict(interpreter.environment),
+        settings={**interpreter.environment, **(setup or {})},
     )
     work = folders.work / materials.benchmark_root.hex
     benchmark = Benchmark.prepare(
@@ -265,7 +275,7 @@ def prepare(
     runner = HarnessRunner(
         benchmark,
         sandbox,
-        settings=settings or settings_here(interpreter),
+        settings=_with_terms(settings or settings_here(interpreter), terms),
         read_log=ProtocolLog(materials.protocol),
         on_log=on_log,
     )
@@ -277,4 +287,27 @@ def prepare(
         environment=facts,
         folders=folders,
         sandbox=sandbox,
+        notices=terms.notices,
+    )
+
+
+def _terms(materials: Materials) -> Terms:
+    """What the protocol says of runs, before anything is run."""
+    if PREPARE not in materials.snapshot:
+        raise VerifierFault(f"The project's snapshot has no {PREPARE}.")
+    return terms_of(
+        materials.protocol,
+        materials.snapshot,
+        read_constants(materials.snapshot[PREPARE]),
+        place=Place.here(memory_bytes()),
+        project_id=int(materials.project.id),
+    )
+
+
+def _with_terms(settings: RunSettings, terms: Terms) -> RunSettings:
+    return replace(
+        settings,
+        limits=terms.limits(settings.limits),
+        arguments=terms.program.arguments,
+        protocol_wall_seconds=terms.hard_wall_seconds,
     )

@@ -17,6 +17,7 @@ from armlx_chain.errors import UsageError
 
 if TYPE_CHECKING:
     from armlx_chain.formats.manifest import BenchmarkManifest
+    from verifier.environments.providing import PythonChoice
     from verifier.model import Noise
 
 
@@ -99,7 +100,7 @@ def baseline(
     metric: str,
     out: Path,
     calibrate: str | None,
-    python: Path,
+    python: PythonChoice,
 ) -> int:
     """Measure the repository SNAPSHOT as it is, in the sandbox: what "publish --baseline-run" takes.
 
@@ -128,7 +129,7 @@ def baseline(
     )
     plain = {path: content for path, (content, _) in tree.items()}
     out.mkdir(parents=True, exist_ok=True)
-    noise = measure_snapshot(plain, data, manifest, amount, python=python.absolute(), place=out)
+    noise = measure_snapshot(plain, data, manifest, amount, python=python.ready(), place=out)
     snapshot_root = root_of(pack_tree(tree))
     found = measured_baseline(
         metric,

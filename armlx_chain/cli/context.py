@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,19 +223,51 @@ def passphrase_options(command: F) -> F:
 
 
 def running_options(command: F) -> F:
-    """``--calibrate --python``: how candidates are run on this machine."""
-    command = click.option(
-        "--python",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        default=sys.executable,
-        help="Interpreter that runs candidates. [default: this one]",
-    )(command)
+    """``--calibrate --python`` and what set-up may do: how candidates are run on this machine."""
     return click.option(
         "--calibrate",
         type=click.Choice(["full", "quick"]),
         help="Measure this machine's noise first where it is not known: full as the rule demands (28 runs),"
         " or quick (8 runs, a shortcut that every report shows).",
-    )(command)
+    )(setup_options(command))
+
+
+def setup_options(command: F) -> F:
+    """``--python --allow-network --allow-builds --allow-any-source``; the command receives ``python``."""
+
+    @click.option(
+        "--python",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="A ready interpreter that runs candidates. [default: the environment that the protocol sets up;"
+        " this interpreter where it installs nothing]",
+    )
+    @click.option(
+        "--allow-network",
+        is_flag=True,
+        envvar="ARMLX_ALLOW_NETWORK",
+        help="Let the protocol's set-up use the network, where its policy is full. Candidates never do.",
+    )
+    @click.option(
+        "--allow-builds", is_flag=True, help="Let set-up build packages from source, in the sandbox."
+    )
+    @click.option(
+        "--allow-any-source", is_flag=True, help="Let a lock name packages from git, paths or addresses."
+    )
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any,
+        python: Path | None,
+        allow_network: bool,
+        allow_builds: bool,
+        allow_any_source: bool,
+        **kwargs: Any,
+    ) -> Any:
+        from verifier.environments.providing import PythonChoice
+
+        choice = PythonChoice(python, allow_network, allow_builds, allow_any_source)
+        return command(*args, python=choice, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
 
 
 def spending_options(command: F) -> F:

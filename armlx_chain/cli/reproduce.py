@@ -23,6 +23,7 @@ from armlx_chain.errors import (
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project
     from verifier.controls import PastBest
+    from verifier.environments.providing import PythonChoice
     from verifier.judging import Prepared
     from verifier.model import Noise, Verdict
     from verifier.session import Progress
@@ -46,7 +47,7 @@ def show_progress(progress: Progress) -> None:
     say(f"  {progress.message} [{time_taken}]")
 
 
-def prepared_project(app: App, project_id: int, python: Path) -> Prepared:
+def prepared_project(app: App, project_id: int, python: PythonChoice) -> Prepared:
     """Fetch and prove the project, then prepare it on this machine."""
     from armlx_chain.cli.wiring import check_wiring, open_project
 
@@ -55,9 +56,10 @@ def prepared_project(app: App, project_id: int, python: Path) -> Prepared:
     return prepare_here(app, project, python)
 
 
-def prepare_here(app: App, project: Project, python: Path) -> Prepared:
+def prepare_here(app: App, project: Project, python: PythonChoice) -> Prepared:
     """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
-    from verifier.judging import Folders, interpreter_here, prepare
+    from verifier.environments.providing import provide
+    from verifier.judging import Folders, prepare
     from verifier.materials import load_materials
     from verifier.sandbox.select import default_sandbox
 
@@ -69,8 +71,16 @@ def prepare_here(app: App, project: Project, python: Path) -> Prepared:
         earlier_bests=lambda: earlier_bests(app, project),
     )
     folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
+    sandbox = default_sandbox()
+    provided = provide(
+        materials.protocol, materials.snapshot, python, home=app.home, sandbox=sandbox, say=say
+    )
     return prepare(
-        materials, sandbox=default_sandbox(), interpreter=interpreter_here(python), folders=folders
+        materials,
+        sandbox=sandbox,
+        interpreter=provided.interpreter,
+        setup=provided.facts,
+        folders=folders,
     )
 
 
@@ -142,7 +152,7 @@ def reproduce(
     project_id: int,
     out: Path | None,
     calibrate: str | None,
-    python: Path,
+    python: PythonChoice,
     allow_unverified: bool,
 ) -> int:
     """Run CANDIDATE against the current best, exactly as a validator will.

@@ -98,7 +98,7 @@ def protocol_document(*, baseline_notes: str, created_at: str, owner: str = "arm
         "safety": {"oomPolicy": "fail", "crashStatus": "discard"},
         "agentRules": {
             "simplicityCriterion": True,
-            "experimentTimeoutNotes": "A run that takes longer than a minute has failed.",
+            "experimentTimeoutNotes": "A run that takes longer than a quarter of an hour has failed.",
             "logRedirectExample": "python train.py > run.log 2>&1",
         },
         "archetypeExtensions": {
@@ -123,7 +123,7 @@ def _execution(facts: dict[str, Any]) -> dict[str, Any]:
             "notes": "Seconds of training on the clock that prepare.py names as BUDGET_CLOCK "
             f"({facts['BUDGET_CLOCK']}); start-up and the final evaluation are outside.",
         },
-        "hardTimeoutSeconds": 120,
+        "hardTimeoutSeconds": 900,
         "determinism": {"seedPolicy": "optional", "notes": "Identical runs differ; compare pairs of runs."},
     }
 
