@@ -156,6 +156,8 @@ def measure(
     verdict: Verdict | None,
     more: Sequence[Pair] = (),
     controls: Sequence[RunRecord] = (),
+    *,
+    disadvantage: Decimal = Decimal(0),
 ) -> Measurements:
     """Put the runs of a session together.
 
@@ -163,6 +165,7 @@ def measure(
         verdict: Its pairs come first; ``None`` where nothing was judged.
         more: Pairs that were run after the verdict, only to measure.
         controls: Runs of the control by itself.
+        disadvantage: See ``verifier.verdict.case.Rules``.
     """
     rules = secondary_rules(protocol)
     judged = () if verdict is None else verdict.pairs
@@ -176,7 +179,7 @@ def measure(
         counted = number - 1 not in voided and not (pair.control.disturbances or pair.candidate.disturbances)
         for record in (pair.control, pair.candidate):
             runs.append(Run(f"pair-{number:02d}", record, counted, read_secondary(record.log_path, rules)))
-        if counted and (gain := _gain(pair)) is not None:
+        if counted and (gain := _gain(pair, disadvantage)) is not None:
             gains.append(gain)
     lower = None if verdict is None or verdict.outcome.value != "reproduced" else verdict.lower_bound
     return Measurements(
@@ -214,11 +217,11 @@ def read_secondary(log: Path, rules: Sequence[MetricRule]) -> dict[str, str]:
     return found
 
 
-def _gain(pair: Pair) -> Bpb | None:
+def _gain(pair: Pair, disadvantage: Decimal) -> Bpb | None:
     control, candidate = pair.control, pair.candidate
     if None in (control.validation, control.fresh, candidate.validation, candidate.fresh):
         return None
-    return pair_gain(_both(control), _both(candidate))
+    return pair_gain(_both(control), _both(candidate), disadvantage=disadvantage)
 
 
 def _both(record: RunRecord) -> tuple[Bpb, Bpb]:

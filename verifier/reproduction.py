@@ -1,4 +1,4 @@
-"""What a reproduction leaves behind: the run folder that a submission starts from.
+"""A reproduction: a candidate's session, what it leaves behind, and how it goes on after an interruption.
 
 The logs of one pair are kept as the claim's logs: of the pairs that count, the one whose gain is the median,
 so that neither a lucky nor an unlucky pair is claimed.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from armlx_chain.claims.runfolder import (
     CANDIDATE,
@@ -26,14 +28,177 @@ from armlx_chain.claims.runfolder import (
 from armlx_chain.errors import UsageError
 from armlx_chain.formats.canonical import canonical_json
 from armlx_chain.protocol.metric import extract_metric, metric_rule
+from armlx_chain.storage.files import write_file
 from armlx_chain.types import Address, Root
 from verifier.judging import Prepared
-from verifier.model import Pair, Verdict
+from verifier.measurements import Measurements
+from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
 from verifier.report import to_text, to_tree
+from verifier.runstate import SESSION_JSON, SESSIONS, SessionFacts, SessionKeeper
+from verifier.session import Progress, ProgressCallback
+from verifier.verdict.case import Case, Rules, Want, next_step
+from verifier.verdict.constants import FIRST_LIMIT, LAST_LIMIT, RULE_ID
 
-REPORT_JSON = "report.json"
-REPORT_TEXT = "report.txt"
-_RUNS = "sessions"
+REPORT_JSON: Final = "report.json"
+REPORT_TEXT: Final = "report.txt"
+MEASUREMENTS: Final = "measurements.json"
+JUDGEMENT: Final = "judgement"
+CONTROL_ONLY: Final = "control"
+
+_MEASURABLE: Final = (
+    Reason.IMPROVEMENT_CONFIRMED,
+    Reason.NO_IMPROVEMENT,
+    Reason.CLEARLY_WORSE,
+    Reason.TOO_NOISY,
+    Reason.MORE_PAIRS_NEEDED,
+)
+"""After these a candidate can be measured further: it runs, and nothing was found against it."""
+
+
+# --- the session --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, and the pairs that were run after it only because more were asked for."""
+
+    verdict: Verdict
+    more: tuple[Pair, ...] = ()
+
+
+def facts_of(
+    prepared: Prepared,
+    files: Mapping[str, bytes],
+    *,
+    chain_id: int,
+    ledger: Address,
+    seed: bytes,
+    kind: str = JUDGEMENT,
+) -> SessionFacts:
+    """What a session of these files is about, here and now."""
+    materials = prepared.materials
+    return SessionFacts(
+        kind=kind,
+        chain=str(chain_id),
+        ledger=str(ledger).lower(),
+        project=str(int(materials.project.id)),
+        snapshot=str(materials.snapshot_root),
+        benchmark=str(materials.benchmark_root),
+        control=str(materials.control_root),
+        candidate=candidate_digest(files) if files else "",
+        hardware_class=prepared.machine.hardware_class,
+        environment=prepared.environment.digest,
+        rule=RULE_ID,
+        seed=seed.hex(),
+    )
+
+
+def judge_session(
+    prepared: Prepared,
+    files: Mapping[str, bytes],
+    *,
+    noise: Noise,
+    keeper: SessionKeeper,
+    seed: bytes,
+    runs: int,
+    progress: ProgressCallback,
+) -> Judged:
+    """Begin or continue a judgement, and measure on until the candidate has run ``runs`` times.
+
+    The verdict rests on the pairs up to the one that decided, whatever was run afterwards: measuring longer
+    must not be another way to ask the rule.
+    """
+    limit = min(max(FIRST_LIMIT, runs), LAST_LIMIT)
+    rules = prepared.rules(limit)
+    have = keeper.pairs()
+    judged = have[: deciding(have, noise, rules)]
+    keeper.put_aside(len(have))
+    verdict = prepared.judge(
+        files,
+        noise=noise,
+        seed=seed,
+        run_folder=keeper.place,
+        progress=_kept(keeper, progress),
+        pairs=limit,
+        earlier=judged,
+    )
+    more = list(have[len(judged) :])
+    if verdict.reason in _MEASURABLE:
+        lab = _Lab(prepared, files, noise, seed, keeper.place, _kept(keeper, progress))
+        while len(verdict.pairs) + len(more) < runs:
+            more.append(lab.pair(len(verdict.pairs) + len(more) + 1))
+    return Judged(verdict, tuple(more))
+
+
+def deciding(pairs: Sequence[Pair], noise: Noise, rules: Rules) -> int:
+    """How many of these pairs the rule looks at: up to the first after which it wants no other pair. Pure."""
+    for count in range(1, len(pairs)):
+        if next_step(Case(noise=noise, rules=rules, pairs=tuple(pairs[:count]))) is not Want.PAIR:
+            return count
+    return len(pairs)
+
+
+def measure_control(
+    prepared: Prepared,
+    *,
+    noise: Noise | None,
+    keeper: SessionKeeper,
+    seed: bytes,
+    runs: int,
+    progress: ProgressCallback,
+) -> tuple[RunRecord, ...]:
+    """Run the control by itself until there are ``runs`` runs of it."""
+    have = list(keeper.controls())
+    keeper.put_aside(len(have), prefix="run")
+    lab = _Lab(prepared, {}, noise, seed, keeper.place, _kept(keeper, progress))
+    while len(have) < runs:
+        have.append(lab.run(f"run-{len(have) + 1:02d}", Role.CONTROL, len(have) + 1))
+    return tuple(have)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    """Runs programs to measure them, under the same conditions as a judgement."""
+
+    prepared: Prepared
+    files: Mapping[str, bytes]
+    noise: Noise | None
+    seed: bytes
+    place: Path
+    progress: ProgressCallback
+
+    def pair(self, number: int) -> Pair:
+        label = f"pair-{number:02d}"
+        order = (Role.CONTROL, Role.CANDIDATE) if number % 2 else (Role.CANDIDATE, Role.CONTROL)
+        runs = {role: self.run(label, role, number) for role in order}
+        return Pair(runs[Role.CONTROL], runs[Role.CANDIDATE])
+
+    def run(self, label: str, role: Role, number: int) -> RunRecord:
+        self.progress(Progress(f"{label}: {role} starts.", number, role))
+        control = self.prepared.materials.control_files
+        record = self.prepared.runner.run(
+            role,
+            control if role is Role.CONTROL else self.files,
+            run_folder=self.place / f"{label}-{role}",
+            deadline_seconds=None if self.noise is None else self.prepared.deadline(self.noise).seconds,
+            seed=self.seed,
+        )
+        score = "no model" if record.validation is None else f"{record.validation} bits per byte"
+        self.progress(Progress(f"{label}: {role} ended ({record.ending}), {score}.", number, role, record))
+        return record
+
+
+def _kept(keeper: SessionKeeper, progress: ProgressCallback) -> ProgressCallback:
+    """First on disk, then on the screen."""
+
+    def both(event: Progress) -> None:
+        keeper.keep(event)
+        progress(event)
+
+    return both
+
+
+# --- the folder ---------------------------------------------------------------------------------------
 
 
 def start_folder(folder: Path) -> Path:
@@ -42,14 +207,27 @@ def start_folder(folder: Path) -> Path:
     Raises:
         UsageError: it holds another run already, which is never overwritten.
     """
-    if (folder / RUN_JSON).exists() or (folder / REPORT_JSON).exists():
+    if (folder / RUN_JSON).exists() or (folder / REPORT_JSON).exists() or (folder / MEASUREMENTS).exists():
         raise UsageError(
             f"{folder} already holds a run.",
             next_step="Choose another folder with --out, or remove this one.",
         )
-    runs = folder / _RUNS
+    if (folder / SESSION_JSON).exists():
+        raise UsageError(
+            f"{folder} holds a session that was not finished.",
+            next_step=f"Go on with it: armlx-chain reproduce --resume {folder}; or choose another --out.",
+        )
+    runs = folder / SESSIONS
     runs.mkdir(parents=True, exist_ok=True)
     return runs
+
+
+def write_candidate(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Keep the candidate's files before anything runs."""
+    for name, data in files.items():
+        path = folder / CANDIDATE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
 
 
 def write_run_folder(
@@ -66,13 +244,9 @@ def write_run_folder(
     Returns:
         Whether the folder can be submitted.
     """
-    (folder / REPORT_JSON).write_text(json.dumps(to_tree(verdict), indent=1, sort_keys=True) + "\n")
-    (folder / REPORT_TEXT).write_text(to_text(verdict))
-    (folder / ENVIRONMENT).write_bytes(environment_record(prepared))
-    for name, data in files.items():
-        path = folder / CANDIDATE / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_report(folder, verdict)
+    write_file(folder / ENVIRONMENT, environment_record(prepared))
+    write_candidate(folder, files)
     pair = median_pair(verdict)
     if pair is None:
         return False
@@ -80,6 +254,26 @@ def write_run_folder(
     shutil.copyfile(pair.control.log_path, folder / CONTROL_LOG)
     write_run_json(folder, _facts(folder, prepared, verdict, files, chain_id, ledger))
     return True
+
+
+def write_report(folder: Path, verdict: Verdict) -> None:
+    """``report.json`` and ``report.txt``."""
+    tree = json.dumps(to_tree(verdict), indent=1, sort_keys=True) + "\n"
+    write_file(folder / REPORT_JSON, tree.encode())
+    write_file(folder / REPORT_TEXT, to_text(verdict).encode())
+
+
+def write_measurements(folder: Path, measurements: Measurements) -> None:
+    """``measurements.json``, canonical."""
+    write_file(folder / MEASUREMENTS, canonical_json(measurements.tree()))
+
+
+def write_control_folder(folder: Path, prepared: Prepared, controls: Sequence[RunRecord]) -> None:
+    """What a measurement of the control alone leaves: its last scored log and where it was measured."""
+    write_file(folder / ENVIRONMENT, environment_record(prepared))
+    scored = [record for record in controls if record.validation is not None]
+    if scored:
+        shutil.copyfile(scored[-1].log_path, folder / CONTROL_LOG)
 
 
 def environment_record(prepared: Prepared) -> bytes:
@@ -106,6 +300,16 @@ def median_pair(verdict: Verdict) -> Pair | None:
         scored.append((Decimal(control.validation) - Decimal(candidate.validation), index, pair))
     scored.sort(key=lambda entry: entry[:2])
     return scored[(len(scored) - 1) // 2][2] if scored else None
+
+
+def accepted_here(verdict: Verdict) -> str:
+    """In one sentence: would this be accepted on this machine?"""
+    match verdict.outcome:
+        case Outcome.REPRODUCED:
+            return "Would be accepted on this machine: yes, by the same rule that a validator applies."
+        case Outcome.UNDECIDED:
+            return f"Would be accepted on this machine: not as it stands; it is undecided ({verdict.reason})."
+    return f"Would be accepted on this machine: no ({verdict.outcome}, {verdict.reason})."
 
 
 def _facts(

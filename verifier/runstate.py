@@ -38,6 +38,7 @@ __all__ = [
     "COMPLETE",
     "INTERRUPTED",
     "RUNNING",
+    "SESSIONS",
     "SESSION_JSON",
     "SessionFacts",
     "SessionKeeper",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from armlx_chain.cli.context import App, network_options, running_options
-from armlx_chain.cli.marks import candidate_paths, require_verified, unverified_option, write_run_marks
-from armlx_chain.cli.output import emit, say
+from armlx_chain.cli.marks import unverified_option
+from armlx_chain.cli.output import say
 from armlx_chain.errors import (
     EXIT_FINDING,
     EXIT_OK,
@@ -22,11 +21,14 @@ from armlx_chain.errors import (
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project
+    from armlx_chain.types import ProjectId
     from verifier.controls import PastBest
     from verifier.environments.providing import PythonChoice
+    from verifier.following import LiveLine
     from verifier.judging import Prepared
-    from verifier.model import Noise, Verdict
-    from verifier.session import Progress
+    from verifier.materials import Materials
+    from verifier.model import Noise
+    from verifier.session import Progress, ProgressCallback
 
 EXIT_BY_OUTCOME = {
     "reproduced": EXIT_OK,
@@ -47,40 +49,52 @@ def show_progress(progress: Progress) -> None:
     say(f"  {progress.message} [{time_taken}]")
 
 
-def prepared_project(app: App, project_id: int, python: PythonChoice) -> Prepared:
-    """Fetch and prove the project, then prepare it on this machine."""
+def prepare_here(app: App, project: Project, python: PythonChoice) -> Prepared:
+    """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
+    return prepare_materials(app, load_here(app, project), python)
+
+
+def materials_here(app: App, project_id: ProjectId) -> Materials:
+    """Everything a judgement of a project needs, fetched and proven; nothing is run."""
     from armlx_chain.cli.wiring import check_wiring, open_project
 
     check_wiring(app)
     project, _ = open_project(app, project_id)
-    return prepare_here(app, project, python)
+    return load_here(app, project)
 
 
-def prepare_here(app: App, project: Project, python: PythonChoice) -> Prepared:
-    """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
-    from verifier.environments.providing import provide
-    from verifier.judging import Folders, prepare
+def load_here(app: App, project: Project) -> Materials:
+    """What a project's record names, fetched and proven."""
     from verifier.materials import load_materials
-    from verifier.sandbox.select import default_sandbox
 
-    materials = load_materials(
+    return load_materials(
         project,
         app.storage,
         data_home=app.home / "data",
         progress=say,
         earlier_bests=lambda: earlier_bests(app, project),
     )
-    folders = Folders(work=app.home / "work", calibrations=app.home / "calibrations")
+
+
+def prepare_materials(
+    app: App, materials: Materials, python: PythonChoice, line: LiveLine | None = None
+) -> Prepared:
+    """Prepare a project in this machine's sandbox; ``line`` follows what runs there."""
+    from verifier.environments.providing import provide
+    from verifier.judging import Folders, prepare
+    from verifier.sandbox.select import default_sandbox
+
     sandbox = default_sandbox()
     provided = provide(
         materials.protocol, materials.snapshot, python, home=app.home, sandbox=sandbox, say=say
     )
     return prepare(
         materials,
-        sandbox=sandbox,
+        sandbox=sandbox if line is None else line.observe(sandbox),
         interpreter=provided.interpreter,
         setup=provided.facts,
-        folders=folders,
+        folders=Folders(work=app.home / "work", calibrations=app.home / "calibrations"),
+        on_log=None if line is None else line.on_log,
     )
 
 
@@ -100,7 +114,9 @@ def earlier_bests(app: App, project: Project) -> tuple[PastBest, ...]:
     return past_bests(project, frontier.read().proposals.values())
 
 
-def noise_of(prepared: Prepared, *, calibrate: str | None, folder: Path) -> Noise:
+def noise_of(
+    prepared: Prepared, *, calibrate: str | None, folder: Path, progress: ProgressCallback = show_progress
+) -> Noise:
     """The stored calibration, or a new one where that was asked for."""
     if calibrate is None:
         return prepared.stored_noise()
@@ -117,7 +133,7 @@ def noise_of(prepared: Prepared, *, calibrate: str | None, folder: Path) -> Nois
         shortcut=quick,
         seed=secrets.token_bytes(32),
         run_folder=folder,
-        progress=show_progress,
+        progress=progress,
     )
 
 
@@ -138,19 +154,38 @@ def read_candidate_path(path: Path) -> dict[str, bytes]:
 
 
 @click.command()
-@click.argument("candidate", type=click.Path(path_type=Path, exists=True))
-@click.option("--project", "project_id", type=click.IntRange(min=0), required=True, help="Project id.")
+@click.argument("candidate", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--project", "project_id", type=click.IntRange(min=0), help="Project id.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder. [default: runs/<time>]"
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Go on with this run folder's session, which was cut off, or measure it further with --runs.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 24),
+    default=None,
+    help="Run the candidate at least so often, each time beside a control. [default: until the rule decides]",
+)
+@click.option("--control-only", is_flag=True, help="Only measure the control: what there is to beat here.")
+@click.option("--description", default="", help="Words for the row in the results log.")
+@click.option("--quiet", is_flag=True, envvar="ARMLX_QUIET", help="No live line.")
 @unverified_option
 @running_options
 @network_options
 def reproduce(
     app: App,
-    candidate: Path,
-    project_id: int,
+    candidate: Path | None,
+    project_id: int | None,
     out: Path | None,
+    resume: Path | None,
+    runs: int | None,
+    control_only: bool,
+    description: str,
+    quiet: bool,
     calibrate: str | None,
     python: PythonChoice,
     allow_unverified: bool,
@@ -160,42 +195,32 @@ def reproduce(
     CANDIDATE is a train.py, or a folder of replacement files.
 
     Nothing is staked or sent. The verdict is this machine's; the run folder can be given to "submit".
+    Ctrl-C once ends the running program and keeps what was finished; --resume goes on. Twice stops at once.
 
     \b
     Examples:
       armlx-chain reproduce --project 0 train.py
+      armlx-chain reproduce --project 0 --runs 10 --description "wider MLP" train.py
+      armlx-chain reproduce --project 0 --control-only
+      armlx-chain reproduce --resume runs/20260504-101500
       armlx-chain reproduce --project 0 --calibrate quick --out runs/idea better/train.py --network devnet
+
+    \b
+    Exit codes: 0 reproduced (or measured), 3 unimproved or refuted, 5 undecided, 130 interrupted.
     """
-    from verifier.reproduction import start_folder, write_run_folder
+    from armlx_chain.cli.reproducing import Wishes, carry_out
 
-    files = read_candidate_path(candidate)
-    marks = require_verified(app.home, candidate_paths(candidate, files), allowed=allow_unverified)
-    folder = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    runs = start_folder(folder)
-    write_run_marks(folder, marks)
-    prepared = prepared_project(app, project_id, python.absolute())
-    refused = prepared.precheck(files)
-    if refused is None:
-        noise = noise_of(prepared, calibrate=calibrate, folder=runs / "calibration")
-        say("judging: control and candidate in pairs, until the rule decides")
-        verdict = prepared.judge(
-            files, noise=noise, seed=secrets.token_bytes(32), run_folder=runs, progress=show_progress
-        )
-    else:
-        verdict = refused
-    network = app.settings.network
-    complete = write_run_folder(
-        folder, prepared, verdict, files, chain_id=network.chain_id, ledger=network.proposal_ledger
+    wishes = Wishes(
+        candidate=candidate,
+        project_id=project_id,
+        out=out,
+        resume=resume,
+        runs=runs or 0,
+        control_only=control_only,
+        calibrate=calibrate,
+        python=python,
+        allow_unverified=allow_unverified,
+        description=description,
+        quiet=quiet,
     )
-    _show(app, verdict, folder, complete=complete and not marks)
-    return EXIT_BY_OUTCOME[verdict.outcome.value]
-
-
-def _show(app: App, verdict: Verdict, folder: Path, *, complete: bool) -> None:
-    from verifier.report import to_text, to_tree
-
-    lines = [to_text(verdict), "The seed of this judgement was local; a validator draws another."]
-    if verdict.outcome.value == "reproduced" and complete:
-        lines.append(f"Submit it with: armlx-chain submit --run {folder / 'run.log'} --stake N")
-    data = {"report": to_tree(verdict), "folder": str(folder), "submittable": complete}
-    emit(data, lines, as_json=app.as_json)
+    return carry_out(app, wishes)
