@@ -37,10 +37,19 @@ def cli(verbose: int) -> None:
 @click.option(
     "--auto-reject", is_flag=True, help="Send rejections without asking. They slash the miner's stake."
 )
+@click.option(
+    "--pairs",
+    type=click.IntRange(8, 24),
+    default=8,
+    show_default=True,
+    help="Pairs after which a test ends undecided for now; the next pass continues it to 24.",
+)
 @running_options
 @signer_options
 @network_options
-def once(app: App, key: SignerChoice, auto_reject: bool, calibrate: str | None, python: Path) -> int:
+def once(
+    app: App, key: SignerChoice, auto_reject: bool, pairs: int, calibrate: str | None, python: Path
+) -> int:
     """One pass: bring every open proposal as far as it can be brought now.
 
     Exits 0 when every proposal reached its due state, whatever the verdicts.
@@ -52,7 +61,7 @@ def once(app: App, key: SignerChoice, auto_reject: bool, calibrate: str | None, 
     """
     signer = key.load(app)
     results = build_validator(
-        app, signer, auto_reject=auto_reject, calibrate=calibrate, python=python.absolute()
+        app, signer, auto_reject=auto_reject, calibrate=calibrate, python=python.absolute(), pairs=pairs
     ).run()
     if not results:
         say("There is no open proposal.")
@@ -61,7 +70,7 @@ def once(app: App, key: SignerChoice, auto_reject: bool, calibrate: str | None, 
 
 
 def build_validator(
-    app: App, signer: Signer, *, auto_reject: bool, calibrate: str | None, python: Path
+    app: App, signer: Signer, *, auto_reject: bool, calibrate: str | None, python: Path, pairs: int = 8
 ) -> Validator:
     """Everything one pass needs, wired in order.
 
@@ -72,10 +81,13 @@ def build_validator(
     from armlx_chain.cli import wiring
     from armlx_chain.cli.reproduce import show_progress
     from armlx_chain.signing.guard import SingleSignGuard
+    from armlx_chain.storage.fetch import open_storage
+    from verifier.daemon.copyindex import CopyIndex
     from verifier.daemon.finish import Finisher
     from verifier.daemon.once import Timing, Validator
     from verifier.daemon.settle import Settler
     from verifier.daemon.store import FindingStore
+    from verifier.daemon.testing import Tester
 
     wiring.check_wiring(app)
     contracts = _contracts(app, signer)
@@ -110,9 +122,20 @@ def build_validator(
         timing=Timing(network.seed_delay_blocks, network.confirmations),
         folder_of=folder_of,
         prepare=_preparer(app, python),
-        noise=_noise_source(app, calibrate),
+        tester=Tester(
+            tests=store.tests,
+            noise=_noise_source(app, calibrate),
+            folder_of=folder_of,
+            progress=show_progress,
+            pairs=pairs,
+        ),
+        copies=CopyIndex(
+            settings.home / "copies.sqlite",
+            chain=wiring.chain_key(settings, app.rpc),
+            ledger=network.proposal_ledger,
+        ),
+        again=open_storage(list(network.storage_urls), None),
         say=say,
-        progress=show_progress,
         multicall=network.multicall3,
     )
 

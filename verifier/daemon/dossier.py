@@ -41,14 +41,35 @@ class EvidenceRefused(FormatError):
     """The papers contradict themselves or the ledger."""
 
 
+class AnotherAuthor(EvidenceRefused):
+    """The bundle names another miner as its author; everything before that is in order.
+
+    Attributes:
+        dossier: The papers.
+        authorship: What the bundle says.
+    """
+
+    def __init__(self, message: str, dossier: Dossier, authorship: Authorship) -> None:
+        super().__init__(message)
+        self.dossier = dossier
+        self.authorship = authorship
+
+
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """Papers that belong together."""
+    """Papers that belong together.
+
+    Attributes:
+        authorship, files: What the bundle holds.
+        bundle: Its bytes, which are announced again before the candidate becomes the best.
+    """
 
     proposal: Proposal
     claim: Claim
     candidate_root: Root
+    authorship: Authorship
     files: Mapping[str, bytes]
+    bundle: bytes
 
 
 def read_dossier(proposal: Proposal, protocol: Protocol, domain: Domain, storage: Storage) -> Dossier:
@@ -56,6 +77,7 @@ def read_dossier(proposal: Proposal, protocol: Protocol, domain: Domain, storage
 
     Raises:
         StorageError: something is not there (yet), or out of reach.
+        AnotherAuthor: the bundle names somebody else, which may be a copy.
         EvidenceRefused: something contradicts something else, with which.
     """
     evidence_root, candidate_root = Root.zerog(proposal.evidence_hash), Root.zerog(proposal.code_hash)
@@ -67,14 +89,15 @@ def read_dossier(proposal: Proposal, protocol: Protocol, domain: Domain, storage
         authorship, files = read_candidate(bundle)
         claim = evidence.claim
         _same_as_ledger(proposal, claim, domain)
-        _same_author(proposal, authorship, domain)
+        dossier = Dossier(proposal, claim, candidate_root, authorship, files, bundle)
+        _same_author(dossier, domain)
         _logs_state_the_claim(evidence, protocol, storage)
         _score_follows(claim, protocol)
     except EvidenceRefused:
         raise
     except (FormatError, SigningError, MetricError) as error:
         raise EvidenceRefused(f"The proposal's papers are not in order: {error.message}") from error
-    return Dossier(proposal, claim, candidate_root, files)
+    return dossier
 
 
 def _same_as_ledger(proposal: Proposal, claim: Claim, domain: Domain) -> None:
@@ -91,12 +114,12 @@ def _same_as_ledger(proposal: Proposal, claim: Claim, domain: Domain) -> None:
             raise EvidenceRefused(f"The signed claim's {what} is not the ledger's.")
 
 
-def _same_author(proposal: Proposal, authorship: Authorship, domain: Domain) -> None:
+def _same_author(dossier: Dossier, domain: Domain) -> None:
+    proposal, authorship = dossier.proposal, dossier.authorship
     expected = (proposal.miner, int(proposal.project_id), domain.chain_id)
     if (authorship.miner, int(authorship.project_id), authorship.chain_id) != expected:
-        raise EvidenceRefused(
-            "The candidate bundle was packed by another miner, or for another project or chain."
-        )
+        text = "The candidate bundle was packed by another miner, or for another project or chain."
+        raise AnotherAuthor(text, dossier, authorship)
 
 
 def _logs_state_the_claim(evidence: Evidence, protocol: Protocol, storage: Storage) -> None:

@@ -3,7 +3,8 @@
 0. nothing is signed while another verifier reviews the proposal, once its best moved, or, for a rejection,
    without a person's consent;
 1. guard, signature, both kept before anything is sent; from here on the verdict is final;
-2. report and attestation are published, the review is claimed, the verdict settled.
+2. a winner's bundle is announced again, report and attestation are published, the review is claimed, the
+   verdict settled.
 
 A verdict that is in the guard counts as signed: the process may have died between entry and signature, and
 no other verdict can follow it.
@@ -25,7 +26,8 @@ from armlx_chain.signing.guard import SingleSignGuard
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.interface import Publisher
 from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import Root, ScaledScore
+from armlx_chain.types import ScaledScore
+from verifier.daemon.announce import announce_bundle
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import Finding, FindingState, FindingStore
@@ -65,7 +67,7 @@ class Finisher:
         """From a stored draft to a settled proposal; every step is safe to repeat."""
         papers: dict[str, Any] = json.loads(finding.draft or b"{}")
         attestation = Attestation.parse(papers["attestation"].encode())
-        basis = _basis(proposal, attestation)
+        basis = _basis(proposal, attestation, papers.get("best"))
         try:
             return self._settle(proposal, finding, attestation, papers["report"].encode(), basis)
         except PreconditionFailed as error:
@@ -106,6 +108,9 @@ class Finisher:
             hindrance = self._hindrance(proposal, finding, basis, has_consent=True)
             if hindrance is not None:
                 return hindrance
+            if basis is not None:
+                folder = self._folder_of(proposal.id)
+                announce_bundle(folder, attestation.candidate_root, proposal.id, self._publisher)
             self._publish(proposal, report, signed)
             self._settler.claim(proposal, basis)
             if basis is None:
@@ -159,12 +164,16 @@ class Finisher:
         return result_of(finding, step, sentence, self._folder_of(finding.proposal_id))
 
 
-def _basis(proposal: Proposal, attestation: Attestation) -> Basis | None:
-    """What an approval rests on; ``None`` for a rejection, which rests on evidence of fault alone."""
+def _basis(proposal: Proposal, attestation: Attestation, best: str | None) -> Basis | None:
+    """What an approval rests on; ``None`` for a rejection, which rests on evidence of fault alone.
+
+    Args:
+        best: Digest of the code that was the best, where an earlier one served as control; hex.
+    """
     if attestation.outcome != Outcome.REPRODUCED.value:
         return None
-    root: Root = attestation.control_root
-    return Basis(proposal.project_id, root.digest, attestation.current_best)
+    digest = attestation.control_root.digest if best is None else bytes.fromhex(best)
+    return Basis(proposal.project_id, digest, attestation.current_best)
 
 
 def _why(finding: Finding) -> str:

@@ -2,13 +2,14 @@
 
 For each proposal, in order of id:
 
-0. what was decided earlier is carried on from where it stopped, never decided again; transactions that an
-   earlier process signed are finished first;
+0. what was decided earlier is carried on from where it stopped, never decided again, and a test that wants
+   more pairs is continued; transactions that an earlier process signed are finished first;
 1. cheap checks: time left, room in the pool, a claim above the best, nobody else reviewing it;
 2. project and papers are fetched and proven; what is missing is not there yet, and later proposals of the
    project wait behind it; a project that nobody can win is left alone;
 3. the seed is read from its block;
-4. control and candidate are judged;
+4. a bundle that names another author is compared with that author's proposals; anything else is compared
+   with what is known for the report's sake, and judged against the control;
 5. the verdict is stored with the attestation it would sign; only ``reproduced`` and ``refuted`` go further:
    the latter with a person's consent;
 6. guard, signature, publication of report and attestation, claim, settlement (``finish``).
@@ -23,10 +24,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from armlx_chain.chain.basis import Standing
+from armlx_chain.chain.basis import Basis, Standing
 from armlx_chain.chain.contracts import (
     Project,
     ProjectRegistry,
@@ -36,32 +37,41 @@ from armlx_chain.chain.contracts import (
     VerifierRegistry,
 )
 from armlx_chain.chain.frontier import FrontierReader
+from armlx_chain.chain.rpc import NodeRefused
+from armlx_chain.claims.likeness import fingerprint
 from armlx_chain.claims.preflight import orientation_of
 from armlx_chain.errors import (
     ArmlxError,
     ContentMismatch,
+    ContentNotFound,
     ContractRevert,
+    EndpointsDisagree,
     FormatError,
     ProtocolError,
     StorageError,
     VerifierFault,
 )
+from armlx_chain.formats.bundle import Authorship
 from armlx_chain.formats.typed import Domain
-from armlx_chain.storage.interface import Storage
-from armlx_chain.types import Address, ProjectId, ProposalId
+from armlx_chain.storage.interface import Fetcher, Storage
+from armlx_chain.types import Address, ProjectId, ProposalId, Root
+from verifier.copies import Seen, copy_evidence, flags
+from verifier.daemon.announce import keep_bundle
 from verifier.daemon.attest import draft_attestation
-from verifier.daemon.dossier import Dossier, EvidenceRefused, read_dossier
+from verifier.daemon.copyindex import CopyIndex, seen_of
+from verifier.daemon.dossier import AnotherAuthor, Dossier, EvidenceRefused, read_dossier
 from verifier.daemon.finish import Finisher
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.seed import Seed, read_seed
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
+from verifier.daemon.testing import Left, Tester, wants_pairs
 from verifier.judging import Prepared
-from verifier.model import Noise, Outcome, Reason, Verdict
+from verifier.model import Outcome, Reason, Verdict
 from verifier.report import to_text, to_tree
-from verifier.session import ProgressCallback, may_start_over
+from verifier.session import may_start_over
 from verifier.verdict.constants import RULE_ID
-from verifier.verdict.plain import without_runs
+from verifier.verdict.plain import CopyEvidence, judge_copy, without_runs
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +106,9 @@ class Validator:
         finisher: Carries recorded verdicts to their end on the ledger.
         folder_of: The report folder of a proposal.
         prepare: Makes a project ready on this machine; called anew once its best has moved.
-        noise: The calibration of a prepared project.
+        tester: Begins and continues tests.
+        copies: What candidates are compared with.
+        again: A second way to the same content, without a cache: nobody is accused after one look.
         multicall: A Multicall3, where one is known.
     """
 
@@ -111,9 +123,10 @@ class Validator:
         timing: Timing,
         folder_of: Callable[[int], Path],
         prepare: Callable[[Project], Prepared],
-        noise: Callable[[Prepared], Noise],
+        tester: Tester,
+        copies: CopyIndex,
+        again: Fetcher,
         say: Callable[[str], None],
-        progress: ProgressCallback,
         multicall: Address | None = None,
     ) -> None:
         self._contracts = contracts
@@ -132,9 +145,10 @@ class Validator:
         self._timing = timing
         self._folder = folder_of
         self._prepare = prepare
-        self._noise = noise
+        self._tester = tester
+        self._copies = copies
+        self._again = again
         self._say = say
-        self._progress = progress
         self._prepared: dict[tuple[ProjectId, bytes, int], Prepared] = {}
 
     def run(self) -> list[Result]:
@@ -207,26 +221,75 @@ class Validator:
         try:
             prepared = self._ready(project)
             unwinnable = _unwinnable(project, prepared)
-        except (ProtocolError, FormatError) as error:
+        except (ProtocolError, FormatError, ContentMismatch, ContentNotFound) as error:
             return self._undecided(proposal, without_runs(Reason.CONTROL_UNAVAILABLE, _unreadable(error)))
         if unwinnable is not None:
             return Result(proposal.id, Step.LEFT, unwinnable)
+        return self._judge_papers(proposal, prepared)
+
+    def _judge_papers(self, proposal: Proposal, prepared: Prepared) -> Result:
         domain = Domain(self._rpc.expected_chain_id, self._contracts.ledger.address)
+        copied: AnotherAuthor | None = None
         try:
             dossier = read_dossier(proposal, prepared.materials.protocol, domain, self._storage)
+        except AnotherAuthor as refused:
+            copied, dossier = refused, refused.dossier
         except EvidenceRefused as refused:
             return self._undecided(proposal, without_runs(Reason.EVIDENCE, refused.message))
-        seed = read_seed(
+        try:
+            seed = self._seed(proposal)
+        except (EndpointsDisagree, NodeRefused) as error:
+            return self._undecided(proposal, without_runs(Reason.SEED_UNAVAILABLE, _no_seed(error)))
+        if seed is None:
+            return Result(proposal.id, Step.WAITING, "the block that seeds its evaluation is not mined yet")
+        if copied is not None:
+            verdict: Verdict | Left = self._judge_author(proposal, copied)
+        else:
+            verdict = self._verdict(proposal, prepared, dossier, seed)
+        if isinstance(verdict, Left):
+            return self._left(proposal, verdict)
+        return self._decided(proposal, prepared, dossier, seed, verdict, domain)
+
+    def _seed(self, proposal: Proposal) -> Seed | None:
+        return read_seed(
             self._contracts.ledger,
             proposal.id,
             rule_id=RULE_ID,
             delay_blocks=self._timing.seed_delay_blocks,
             confirmations=self._timing.confirmations,
         )
-        if seed is None:
-            return Result(proposal.id, Step.WAITING, "the block that seeds its evaluation is not mined yet")
-        verdict = self._verdict(proposal, prepared, dossier, seed)
-        return self._decided(proposal, prepared, dossier, seed, verdict, domain)
+
+    def _judge_author(self, proposal: Proposal, refused: AnotherAuthor) -> Verdict:
+        """The bundle names somebody else: a copy, if an earlier proposal of theirs is this very bundle."""
+        found = self._copy_evidence(proposal, refused.authorship, confirmed=False)
+        if found is None:
+            return without_runs(Reason.EVIDENCE, refused.message)
+        try:
+            second = seen_of(proposal, self._again)
+        except (StorageError, FormatError) as error:
+            log.warning("a copy could not be confirmed: %s", error.message)
+            return judge_copy(found)
+        confirmed = (second.author, second.root) == (found.author, found.candidate_root)
+        return judge_copy(replace(found, confirmed=confirmed))
+
+    def _copy_evidence(
+        self, proposal: Proposal, authorship: Authorship, *, confirmed: bool
+    ) -> CopyEvidence | None:
+        others = self._frontier.read().of_project(proposal.project_id)
+        return copy_evidence(
+            proposal.id,
+            proposal.miner,
+            Root.zerog(proposal.code_hash),
+            authorship,
+            [(other.id, other.miner, Root.zerog(other.code_hash)) for other in others],
+            confirmed=confirmed,
+        )
+
+    def _left(self, proposal: Proposal, left: Left) -> Result:
+        finding = self._store.find(proposal.id)
+        if finding is None:
+            return Result(proposal.id, Step.LEFT, left.sentence)
+        return self._result(finding, Step.LEFT, left.sentence)
 
     def _hopeless(self, proposal: Proposal, project: Project) -> str | None:
         """Why running it could not lead anywhere; it is left to expire, never rejected."""
@@ -250,20 +313,28 @@ class Validator:
             self._prepared[key] = self._prepare(project)
         return self._prepared[key]
 
-    def _verdict(self, proposal: Proposal, prepared: Prepared, dossier: Dossier, seed: Seed) -> Verdict:
+    def _verdict(
+        self, proposal: Proposal, prepared: Prepared, dossier: Dossier, seed: Seed
+    ) -> Verdict | Left:
         refused = prepared.precheck(dossier.files)
         if refused is not None:
             return refused
+        alike = self._alike(proposal, dossier)
         self._say(
             f"proposal {proposal.id}: judging {dossier.candidate_root} with the seed of block {seed.block}"
         )
-        return prepared.judge(
-            dossier.files,
-            noise=self._noise(prepared),
-            seed=seed.value,
-            run_folder=self._folder(proposal.id) / "sessions",
-            progress=self._progress,
-        )
+        for sentence in alike:
+            self._say(f"  {sentence}")
+        verdict = self._tester.judge(prepared, dossier, seed, self._store.find(proposal.id))
+        return verdict if isinstance(verdict, Left) else replace(verdict, flags=(*verdict.flags, *alike))
+
+    def _alike(self, proposal: Proposal, dossier: Dossier) -> tuple[str, ...]:
+        """Who else's candidate it resembles; said in the report, and nothing more."""
+        others = self._frontier.read().of_project(proposal.project_id)
+        known = self._copies.compared_with(proposal, others, self._storage)
+        author = dossier.authorship.miner
+        mine = Seen(proposal.id, proposal.miner, author, dossier.candidate_root, fingerprint(dossier.files))
+        return flags(mine, known)
 
     def _write_report(self, proposal: Proposal, verdict: Verdict) -> None:
         folder = self._folder(proposal.id)
@@ -273,8 +344,10 @@ class Validator:
 
     def _undecided(self, proposal: Proposal, verdict: Verdict) -> Result:
         self._write_report(proposal, verdict)
-        state = FindingState.JUDGED if may_start_over(verdict) else FindingState.CLOSED
-        finding = self._store.judged(proposal.id, state, to_tree(verdict))
+        report = to_tree(verdict)
+        is_open = may_start_over(verdict) or wants_pairs(report)
+        state = FindingState.JUDGED if is_open else FindingState.CLOSED
+        finding = self._store.judged(proposal.id, state, report)
         return self._result(finding, Step.LEFT, verdict.explanation)
 
     def _decided(
@@ -289,6 +362,7 @@ class Validator:
         if verdict.outcome not in (Outcome.REPRODUCED, Outcome.REFUTED):
             return self._undecided(proposal, verdict)
         self._write_report(proposal, verdict)
+        keep_bundle(self._folder(proposal.id), dossier.bundle)
         draft = draft_attestation(
             verdict,
             dossier,
@@ -300,7 +374,11 @@ class Validator:
             decided_at=self._rpc.block("latest").timestamp,
         )
         packed = json.dumps(
-            {"attestation": draft.attestation.encode().decode(), "report": draft.report.decode()}
+            {
+                "attestation": draft.attestation.encode().decode(),
+                "report": draft.report.decode(),
+                "best": Basis.of(prepared.materials.project).control_digest.hex(),
+            }
         ).encode()
         finding = self._store.judged(proposal.id, FindingState.JUDGED, to_tree(verdict), packed)
         return self._finisher.carry_on(proposal, finding)
@@ -314,6 +392,13 @@ def _unwinnable(project: Project, prepared: Prepared) -> str | None:
     materials = prepared.materials
     found = orientation_of(project, materials.protocol, materials.baseline_metric)
     return " ".join(found.sentences) if found.stop else None
+
+
+def _no_seed(error: ArmlxError) -> str:
+    return (
+        "The block from whose hash the rows are drawn cannot be had: " + error.message + " There is no other "
+        "seed that every validator would draw alike."
+    )
 
 
 def _unreadable(error: ArmlxError) -> str:

@@ -1,0 +1,185 @@
+"""A candidate's test on this machine: begun once, continued with what it has, never drawn again.
+
+- Undecided for want of pairs: the next pass, or the same one with a higher limit, goes on to 24 pairs.
+- Killed: the next pass goes on after the last pair that ended; one that was under way counts as voided.
+- The same subject under other conditions (another calibration, environment or seed): nothing is run while a
+  pair counts. Where none counts the test may begin anew, after a fresh calibration if any was run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from armlx_chain.formats.canonical import canonical_json
+from verifier.daemon.dossier import Dossier
+from verifier.daemon.seed import Seed
+from verifier.daemon.store import Finding
+from verifier.daemon.testlog import Test, TestLog
+from verifier.judging import Prepared
+from verifier.model import Noise, Outcome, Reason, Verdict
+from verifier.report import to_tree
+from verifier.session import ProgressCallback
+from verifier.verdict.case import Case, Rules, next_step
+from verifier.verdict.constants import ALLOWED_VOIDS, FIRST_LIMIT, LAST_LIMIT, RULE_ID
+from verifier.verdict.plain import without_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Nothing is run, for the reason that the sentence gives; what was found before stands."""
+
+    sentence: str
+
+
+class Tester:
+    """Runs and continues tests.
+
+    Args:
+        noise: The calibration of a prepared project.
+        folder_of: The report folder of a proposal.
+        pairs: How many pairs a first session may run; later ones go on to 24.
+    """
+
+    def __init__(
+        self,
+        *,
+        tests: TestLog,
+        noise: Callable[[Prepared], Noise],
+        folder_of: Callable[[int], Path],
+        progress: ProgressCallback,
+        pairs: int = FIRST_LIMIT,
+    ) -> None:
+        self._tests = tests
+        self._noise = noise
+        self._folder_of = folder_of
+        self._progress = progress
+        self._pairs = pairs
+
+    def judge(
+        self, prepared: Prepared, dossier: Dossier, seed: Seed, finding: Finding | None
+    ) -> Verdict | Left:
+        """Begin or continue the test of a candidate that passed the checks before a run.
+
+        Args:
+            finding: What was recorded of the proposal before.
+
+        Raises:
+            VerifierFault: no calibration holds, or an earlier pair cannot be read again.
+        """
+        number, noise = dossier.proposal.id, self._noise(prepared)
+        subject, conditions = subject_of(prepared, dossier), conditions_of(prepared, noise, seed)
+        test = self._tests.find(number)
+        if test is None or test.subject != subject:
+            self._tests.begin(number, subject, conditions)
+        else:
+            left = self._hindrance(test, conditions, finding, noise, prepared)
+            if left is not None:
+                return left
+            if test.conditions != conditions or (finding is not None and not test.pairs):
+                self._tests.begin(number, subject, conditions)
+        return self._run(prepared, dossier, seed, noise, finding)
+
+    def _hindrance(
+        self, test: Test, conditions: str, finding: Finding | None, noise: Noise, prepared: Prepared
+    ) -> Left | None:
+        if not test.pairs:
+            return None
+        if test.conditions != conditions:
+            if _counted(test, finding) == 0:
+                return None
+            return Left(
+                "its test was begun under another calibration, environment or seed; a test in which pairs "
+                "counted never begins anew on this machine"
+            )
+        rules = Rules(pairs=LAST_LIMIT, control_is_baseline=prepared.materials.control_is_baseline)
+        step = next_step(Case(noise=noise, rules=rules, pairs=test.pairs))
+        is_spent = isinstance(step, Verdict) and len(step.voided) == len(test.pairs)
+        return Left("all pairs were voided; it waits for a fresh calibration") if is_spent else None
+
+    def _run(
+        self, prepared: Prepared, dossier: Dossier, seed: Seed, noise: Noise, finding: Finding | None
+    ) -> Verdict:
+        number = dossier.proposal.id
+        session = self._tests.session(number)
+        test = self._tests.find(number)
+        pairs, interrupted = ((), 0) if test is None else (test.pairs, test.interrupted)
+        if interrupted > ALLOWED_VOIDS:
+            return replace(_interrupted(interrupted, noise), pairs=pairs)
+        verdict = prepared.judge(
+            dossier.files,
+            noise=noise,
+            seed=seed.value,
+            run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
+            progress=self._progress,
+            pairs=self._limit(finding),
+            earlier=pairs,
+            keeper=self._tests.keeper(number),
+        )
+        if interrupted + len(verdict.voided) > ALLOWED_VOIDS and verdict.outcome is Outcome.REPRODUCED:
+            return replace(
+                _interrupted(interrupted, noise),
+                pairs=verdict.pairs,
+                voided=verdict.voided,
+                flags=verdict.flags,
+            )
+        return verdict
+
+    def _limit(self, finding: Finding | None) -> int:
+        return LAST_LIMIT if finding is not None and wants_pairs(finding.report) else self._pairs
+
+
+def wants_pairs(report: Mapping[str, Any]) -> bool:
+    """Whether a recorded verdict is undecided for want of pairs alone, so that its test may be continued."""
+    return (report.get("outcome"), report.get("reason")) == (
+        Outcome.UNDECIDED.value,
+        Reason.MORE_PAIRS_NEEDED.value,
+    )
+
+
+def subject_of(prepared: Prepared, dossier: Dossier) -> str:
+    """What is compared with what; canonical text."""
+    materials = prepared.materials
+    return canonical_json(
+        {
+            "candidate": str(dossier.candidate_root),
+            "control": str(materials.control_root),
+            "best": str(int(materials.project.best_score)),
+            "snapshot": str(materials.snapshot_root),
+            "benchmark": str(materials.benchmark_root),
+        }
+    ).decode()
+
+
+def conditions_of(prepared: Prepared, noise: Noise, seed: Seed) -> str:
+    """Under what it is compared; canonical text."""
+    measured = to_tree(without_runs(Reason.VERIFIER_FAULT, "", noise=noise))["noise"]
+    return canonical_json(
+        {
+            "class": prepared.machine.hardware_class,
+            "environment": prepared.environment.digest,
+            "rule": RULE_ID,
+            "noise": hashlib.sha256(canonical_json(measured)).hexdigest(),
+            "seed": seed.value.hex(),
+        }
+    ).decode()
+
+
+def _counted(test: Test, finding: Finding | None) -> int:
+    """How many of the kept pairs count; all of them where no verdict has said that some do not."""
+    recorded = [] if finding is None else finding.report.get("pairs") or []
+    if len(recorded) != len(test.pairs):
+        return len(test.pairs)
+    return sum(not pair["voided"] for pair in recorded)
+
+
+def _interrupted(times: int, noise: Noise) -> Verdict:
+    return without_runs(
+        Reason.VERIFIER_FAULT,
+        f"{times} pairs were interrupted on this machine while they ran. An interrupted pair counts like a "
+        "voided one, and only one such pair is allowed.",
+        noise=noise,
+    )
