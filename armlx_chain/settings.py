@@ -82,7 +82,12 @@ class Settings:
 
     @property
     def guard_path(self) -> Path:
-        return self.home / "guard.sqlite"
+        return guard_path(self.home)
+
+
+def guard_path(home: Path) -> Path:
+    """Where a home keeps which verdict each key has signed; the same for all networks."""
+    return home / "guard.sqlite"
 
 
 def default_home(env: Mapping[str, str] = os.environ) -> Path:

@@ -109,7 +109,7 @@ def test_a_record_that_cannot_be_kept_refuses_the_signature(tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     SingleSignGuard(tmp_path / "future").check_and_insert(KEY, b"x")
     with closing(sqlite3.connect(tmp_path / "future")) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     for name in ("text", "folder", "future", "text/below"):
         with pytest.raises(GuardRefused):
             SingleSignGuard(tmp_path / name).check_and_insert(KEY, b"x")

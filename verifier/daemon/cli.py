@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,11 @@ from armlx_chain import __version__
 from armlx_chain.cli.context import App, SignerChoice, network_options, running_options, signer_options
 from armlx_chain.cli.main import run as run_command
 from armlx_chain.cli.output import emit, say
+from verifier.daemon.guardcli import guard as guard_group
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project, Proposal
+    from armlx_chain.signing.guard import SingleSignGuard
     from armlx_chain.signing.signer import Signer
     from verifier.daemon.once import Contracts, Validator
     from verifier.daemon.results import Result
@@ -44,11 +46,23 @@ def cli(verbose: int) -> None:
     show_default=True,
     help="Pairs after which a test ends undecided for now; the next pass continues it to 24.",
 )
+@click.option(
+    "--despite-lost-verdicts",
+    "despite_lost",
+    is_flag=True,
+    help="Go on although this key settled verdicts that the guard of this machine does not know.",
+)
 @running_options
 @signer_options
 @network_options
 def once(
-    app: App, key: SignerChoice, auto_reject: bool, pairs: int, calibrate: str | None, python: Path
+    app: App,
+    key: SignerChoice,
+    auto_reject: bool,
+    pairs: int,
+    despite_lost: bool,
+    calibrate: str | None,
+    python: Path,
 ) -> int:
     """One pass: bring every open proposal as far as it can be brought now.
 
@@ -61,7 +75,13 @@ def once(
     """
     signer = key.load(app)
     results = build_validator(
-        app, signer, auto_reject=auto_reject, calibrate=calibrate, python=python.absolute(), pairs=pairs
+        app,
+        signer,
+        auto_reject=auto_reject,
+        calibrate=calibrate,
+        python=python.absolute(),
+        pairs=pairs,
+        despite_lost=despite_lost,
     ).run()
     if not results:
         say("There is no open proposal.")
@@ -70,7 +90,14 @@ def once(
 
 
 def build_validator(
-    app: App, signer: Signer, *, auto_reject: bool, calibrate: str | None, python: Path, pairs: int = 8
+    app: App,
+    signer: Signer,
+    *,
+    auto_reject: bool,
+    calibrate: str | None,
+    python: Path,
+    pairs: int = 8,
+    despite_lost: bool = False,
 ) -> Validator:
     """Everything one pass needs, wired in order.
 
@@ -101,6 +128,8 @@ def build_validator(
         account=signer.address,
     )
 
+    guard = SingleSignGuard(settings.guard_path)
+
     def folder_of(proposal_id: int) -> Path:
         return settings.home / "reports" / network.proposal_ledger / str(proposal_id)
 
@@ -112,7 +141,7 @@ def build_validator(
             registry=contracts.registry,
             settler=settler,
             signer=signer,
-            guard=SingleSignGuard(settings.guard_path),
+            guard=guard,
             store=store,
             publisher=wiring.make_publisher(settings, sender),
             consent=_consent(auto_reject),
@@ -136,8 +165,31 @@ def build_validator(
         ),
         again=open_storage(list(network.storage_urls), None),
         say=say,
+        require_whole=_whole_guard(app, signer, guard, despite_lost=despite_lost),
         multicall=network.multicall3,
     )
+
+
+def _whole_guard(
+    app: App, signer: Signer, guard: SingleSignGuard, *, despite_lost: bool
+) -> Callable[[Iterable[Proposal]], None]:
+    from verifier.daemon.losses import lost_verdicts, require_whole
+
+    def check(proposals: Iterable[Proposal]) -> None:
+        lost = lost_verdicts(
+            proposals,
+            guard,
+            chain_id=app.settings.network.chain_id,
+            genesis_hash=app.rpc.genesis_hash,
+            ledger=app.settings.network.proposal_ledger,
+            account=signer.address,
+        )
+        if lost and despite_lost:
+            say(f"{len(lost)} settled verdicts of this key are not in this machine's guard")
+        else:
+            require_whole(lost, signer.address)
+
+    return check
 
 
 def _contracts(app: App, signer: Signer) -> Contracts:
@@ -215,6 +267,9 @@ def _lines(results: list[Result]) -> list[str]:
         finding = "" if result.outcome is None else f" — {result.outcome} ({result.reason})"
         lines += [f"proposal {result.proposal_id}: {result.step.value}{finding}", f"  {result.sentence}"]
     return lines
+
+
+cli.add_command(guard_group)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,6 +109,7 @@ class Validator:
         tester: Begins and continues tests.
         copies: What candidates are compared with.
         again: A second way to the same content, without a cache: nobody is accused after one look.
+        require_whole: Compares all proposals with the guard, before anything is judged.
         multicall: A Multicall3, where one is known.
     """
 
@@ -127,6 +128,7 @@ class Validator:
         copies: CopyIndex,
         again: Fetcher,
         say: Callable[[str], None],
+        require_whole: Callable[[Iterable[Proposal]], None],
         multicall: Address | None = None,
     ) -> None:
         self._contracts = contracts
@@ -149,6 +151,7 @@ class Validator:
         self._copies = copies
         self._again = again
         self._say = say
+        self._require_whole = require_whole
         self._prepared: dict[tuple[ProjectId, bytes, int], Prepared] = {}
 
     def run(self) -> list[Result]:
@@ -156,6 +159,7 @@ class Validator:
 
         Raises:
             JournalError: another validator of this account is running.
+            GuardRefused: the guard lost verdicts.
             ChainError, SigningError: the pass stops; the next one carries on.
         """
         with self._settler.exclusive():
@@ -166,9 +170,9 @@ class Validator:
         ledger = self._contracts.ledger
         results: list[Result] = []
         blocked: set[ProjectId] = set()
-        due = [
-            number for number, known in sorted(self._frontier.read().proposals.items()) if self._ours(known)
-        ]
+        proposals = self._frontier.read().proposals
+        self._require_whole(proposals.values())
+        due = [number for number, known in sorted(proposals.items()) if self._ours(known)]
         for number in due:
             proposal = ledger.find_proposal(number)  # the pass may have taken hours since
             if proposal is None or not self._ours(proposal):
