@@ -16,7 +16,7 @@ from armlx_chain.errors import MetricError
 from armlx_chain.protocol.metric import MetricRule, extract_from_file, metric_rule
 from armlx_chain.protocol.model import Protocol
 from armlx_chain.types import ScaledScore
-from verifier.model import Bpb, Pair, RunRecord, Verdict
+from verifier.model import Bpb, Pair, RunRecord, Verdict, bpb
 from verifier.report import short
 from verifier.verdict.rule import chained_score, pair_gain
 from verifier.verdict.statistics import PRECISION, mean, standard_deviation
@@ -59,10 +59,10 @@ def summary_of(figures: Sequence[Bpb]) -> Summary | None:
         return None
     spread = error = None
     if len(figures) > 1:
-        spread = Bpb(standard_deviation(figures))
         with localcontext() as context:
             context.prec = PRECISION
-            error = Bpb((spread / Decimal(len(figures)).sqrt()).quantize(Decimal("1e-9")))
+            exact = standard_deviation(figures)
+            spread, error = bpb(exact), bpb(exact / Decimal(len(figures)).sqrt())
     return Summary(len(figures), mean(figures), spread, error, min(figures), max(figures))
 
 

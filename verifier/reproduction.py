@@ -125,6 +125,9 @@ def judge_session(
     more = list(have[len(judged) :])
     if verdict.reason in _MEASURABLE:
         lab = _Lab(prepared, files, noise, seed, keeper.place, _kept(keeper, progress))
+        if len(verdict.pairs) + len(more) < runs:
+            message = f"The rule has what it wants; measuring on until the candidate has run {runs} times."
+            progress(Progress(message, len(verdict.pairs) + len(more)))
         while len(verdict.pairs) + len(more) < runs:
             more.append(lab.pair(len(verdict.pairs) + len(more) + 1))
     return Judged(verdict, tuple(more))

@@ -56,7 +56,6 @@ from verifier.runstate import (
     COMPLETE,
     INTERRUPTED,
     RUNNING,
-    SESSIONS,
     SessionKeeper,
     SessionState,
     locked,
@@ -190,8 +189,8 @@ def _interrupted(task: _Task) -> Interrupted:
     if task.keeper is not None:
         task.keeper.mark(INTERRUPTED, "stopped by a person or the system")
         pairs = len(task.keeper.controls() if task.kind == CONTROL_ONLY else task.keeper.pairs())
-    what = "runs" if task.kind == CONTROL_ONLY else "pairs"
-    kept = f"{pairs} finished {what} are kept in {task.folder}; the running program was ended."
+    what = "runs of the control" if task.kind == CONTROL_ONLY else "pairs"
+    kept = f"Finished {what} kept in {task.folder}: {pairs}. The running program was ended."
     return Interrupted(
         "Stopped.",
         meaning=kept if task.keeper is not None else "No program had been measured yet.",
@@ -226,10 +225,7 @@ def _run(task: _Task) -> int:
     if wishes.control_only:
         return _control(task, prepared, keeper)
     with task.line:
-        calibration = keeper.place / "calibration"
-        noise = shared.noise_of(
-            prepared, calibrate=wishes.calibrate, folder=calibration, progress=task.line.progress
-        )
+        noise = shared.noise_of(prepared, calibrate=wishes.calibrate, progress=task.line.progress)
         say("judging: control and candidate in pairs, until the rule decides")
         task.line.expect(_expected(prepared, noise, task.runs, len(keeper.pairs())))
         judged = judge_session(
@@ -264,7 +260,8 @@ def _keeper(task: _Task, prepared: Prepared) -> SessionKeeper:
     keeper = SessionKeeper(task.folder, facts, runs=task.runs)
     keeper.place.mkdir(parents=True, exist_ok=True)
     if task.before is not None:
-        say(f"going on in {task.folder}: {len(keeper.pairs())} finished pairs are kept")
+        done = keeper.controls() if task.kind == CONTROL_ONLY else keeper.pairs()
+        say(f"going on in {task.folder}: {len(done)} finished there")
     return keeper
 
 
@@ -277,7 +274,7 @@ def _expected(prepared: Prepared, noise: Noise, runs: int, have: int) -> Expecta
 
 def _first_look(task: _Task, prepared: Prepared) -> Verdict | None:
     """A short run before the long ones; a verdict only where no run could ever be judged."""
-    found = prepared.check_export(task.files, folder=task.folder / SESSIONS)
+    found = prepared.check_export(task.files, folder=task.folder)
     if found is None:
         return None
     say(f"first look, a short run: {found.sentence}")
