@@ -18,16 +18,16 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from armlx_chain.chain.contracts import Project
-from armlx_chain.errors import ContentMismatch, FormatError, StorageError, VerifierFault
+from armlx_chain.errors import ContentMismatch, ContentNotFound, FormatError, StorageError, VerifierFault
 from armlx_chain.formats.bundle import unpack_tree
 from armlx_chain.formats.canonical import parse_canonical
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry
 from armlx_chain.protocol.model import Protocol
 from armlx_chain.protocol.parse import parse_protocol
 from armlx_chain.storage.interface import Storage
-from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root
 from verifier.controls import PastBest, find_control
+from verifier.environments.shards import SeenRoots, how_to_get, take_local
 
 PROTOCOL_LIMIT_BYTES = 1 << 20
 SNAPSHOT_LIMIT_BYTES = 64 << 20
@@ -77,11 +77,14 @@ def load_materials(
     *,
     data_home: Path,
     progress: Callable[[str], None],
+    local_data: Path | None = None,
     earlier_bests: Callable[[], Sequence[PastBest]] = tuple,
 ) -> Materials:
     """Fetch and prove what the record names.
 
     Args:
+        local_data: A folder that plays ``~/.cache/autoresearch``: files of it whose roots match are taken
+            from there, not from storage.
         earlier_bests: The project's replaced bests, the latest first; asked for only when they are needed.
 
     Raises:
@@ -97,7 +100,7 @@ def load_materials(
     progress(f"snapshot {snapshot_root} is proven: {len(snapshot)} files")
     manifest = BenchmarkManifest.parse(storage.fetch(benchmark_root, max_bytes=MANIFEST_LIMIT_BYTES).data)
     data_folder = data_home / benchmark_root.hex
-    _ensure_data(manifest, data_folder, storage, progress)
+    _ensure_data(manifest, data_folder, storage, progress, local_data)
     control = find_control(project, storage, earlier_bests)
     return Materials(
         project=project,
@@ -132,34 +135,54 @@ def load_baseline(project: Project, storage: Storage) -> Decimal | None:
 
 
 def _ensure_data(
-    manifest: BenchmarkManifest, folder: Path, storage: Storage, progress: Callable[[str], None]
+    manifest: BenchmarkManifest,
+    folder: Path,
+    storage: Storage,
+    progress: Callable[[str], None],
+    local: Path | None = None,
 ) -> None:
-    """Bring every data file of the manifest into the folder, each proven by its root."""
+    """Bring every data file of the manifest into the folder, each proven by its root.
+
+    What is there already is hashed again only where its size, times or inode moved; before a run everything
+    is read and proven once more, when it is copied for the sandbox.
+    """
     total = sum(entry.size for entry in manifest.entries)
     if total > DATA_LIMIT_BYTES:
         raise VerifierFault(
             f"The benchmark's data has {total} bytes; at most {DATA_LIMIT_BYTES} are fetched for one project."
         )
+    seen = SeenRoots(folder.with_name(f"{folder.name}.seen.json"))
     for entry in manifest.entries:
         path = folder / entry.path
-        if _is_there(path, entry):
+        if _is_there(path, entry, seen):
             continue
-        found = storage.fetch(entry.root, max_bytes=DATA_FILE_LIMIT_BYTES, expected_size=entry.size)
-        if len(found.data) != entry.size:
-            raise ContentMismatch(
-                f"{entry.path} has {len(found.data)} bytes, the manifest says {entry.size}."
-            )
-        _place(path, found.data)
+        if local is not None and take_local(entry, local, path, seen):
+            progress(f"{entry.path} is proven: {entry.size} bytes, from {local}")
+            continue
+        _fetch_file(entry, path, storage, how_to_get(manifest, [entry.path]))
         progress(f"{entry.path} is proven: {entry.size} bytes")
+    seen.save()
 
 
-def _is_there(path: Path, entry: ManifestEntry) -> bool:
+def _fetch_file(entry: ManifestEntry, path: Path, storage: Storage, otherwise: str) -> None:
     try:
-        return (
-            path.is_file() and path.stat().st_size == entry.size and root_of(path.read_bytes()) == entry.root
-        )
-    except OSError:
-        return False  # a name that no file of this system can have; writing it says so
+        found = storage.fetch(entry.root, max_bytes=DATA_FILE_LIMIT_BYTES, expected_size=entry.size)
+    except ContentNotFound as missing:
+        raise type(missing)(
+            f"The data file {entry.path} is neither on this machine nor in storage: {missing.message}",
+            next_step=otherwise,
+            details=missing.details,
+        ) from missing
+    if len(found.data) != entry.size:
+        raise ContentMismatch(f"{entry.path} has {len(found.data)} bytes, the manifest says {entry.size}.")
+    _place(path, found.data)
+
+
+def _is_there(path: Path, entry: ManifestEntry, seen: SeenRoots) -> bool:
+    try:
+        return path.lstat().st_size == entry.size and seen.root(path)[0] == entry.root
+    except (OSError, VerifierFault):
+        return False  # missing, or a name that no file of this system can have; writing it says so
 
 
 def _place(path: Path, data: bytes) -> None:

@@ -6,10 +6,11 @@ import datetime
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from armlx_chain.cli.homeoption import home_options
 from armlx_chain.cli.output import emit, say, table
 from armlx_chain.cli.sizes import CACHE_LIMIT_VARIABLE, SIZE, cache_limit, show_size
 from armlx_chain.errors import EXIT_FINDING, EXIT_OK
@@ -37,19 +38,6 @@ def cache() -> None:
     """
 
 
-def _home_option(command: Any) -> Any:
-    option = click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="ARMLX_HOME",
-        help="Folder of keystores, journal and cache. [default: ~/.armlx-chain]",
-    )
-    as_json = click.option(
-        "--json", "as_json", is_flag=True, envvar="ARMLX_JSON", help="One JSON object on stdout."
-    )
-    return option(as_json(command))
-
-
 def _open(home: Path | None) -> ContentCache:
     from armlx_chain.storage.cache import ContentCache
 
@@ -58,7 +46,7 @@ def _open(home: Path | None) -> ContentCache:
 
 @cache.command()
 @click.option("--entries", "every", is_flag=True, help="List every entry, most recently used first.")
-@_home_option
+@home_options
 def show(home: Path | None, as_json: bool, every: bool) -> None:
     """Show how much is kept, and where."""
     opened = _open(home)
@@ -91,7 +79,7 @@ def show(home: Path | None, as_json: bool, every: bool) -> None:
 
 @cache.command()
 @click.option("--to", "to", type=SIZE, help="Keep at most this much. [default: the limit]")
-@_home_option
+@home_options
 def prune(home: Path | None, as_json: bool, to: int | None) -> None:
     """Remove what was used least recently until the limit holds, and what killed commands left over."""
     opened = _open(home)
@@ -100,7 +88,7 @@ def prune(home: Path | None, as_json: bool, to: int | None) -> None:
 
 
 @cache.command()
-@_home_option
+@home_options
 def verify(home: Path | None, as_json: bool) -> int:
     """Prove every entry now; wrong ones are removed and named. Exits with 3 if there were any."""
     opened = _open(home)
@@ -117,7 +105,7 @@ def verify(home: Path | None, as_json: bool) -> int:
 
 
 @cache.command()
-@_home_option
+@home_options
 def clear(home: Path | None, as_json: bool) -> None:
     """Remove every entry. Nothing is lost that cannot be fetched again."""
     _show_removed(_open(home).shelf.shrink(0), as_json=as_json)

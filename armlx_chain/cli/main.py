@@ -23,6 +23,8 @@ _COMMANDS = {
     "join": "armlx_chain.cli.stored:join",
     "root": "armlx_chain.cli.root:root",
     "verify": "armlx_chain.cli.root:verify",
+    "environment": "armlx_chain.cli.environment:environment",
+    "snapshot": "armlx_chain.cli.snapshot:snapshot",
     "reproduce": "armlx_chain.cli.reproduce:reproduce",
     "submit": "armlx_chain.cli.submit:submit",
     "abandon": "armlx_chain.cli.abandon:abandon",

@@ -9,19 +9,16 @@ imported once, without network; (5) the record is written. No candidate's file i
 
     maker = Maker(store, sandbox, Operator(network=True), tools=home / "tools", say=say)
     made = maker.environment(protocol, snapshot)
-    maker.run_data_steps(protocol, snapshot, made, data=home / "data")
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -30,59 +27,17 @@ from armlx_chain.protocol.model import Protocol
 from verifier.environments import tree
 from verifier.environments.commands import Requirements, Run, Step, Sync, read_setup
 from verifier.environments.lockfile import Lock, read_lock, satisfies, usable_mlx
-from verifier.environments.store import LOG, EnvironmentStore, Made, Record, digest_of, free_bytes
+from verifier.environments.steps import LIMITS, Operator, run_step, step_environment
+from verifier.environments.store import LOG, EnvironmentStore, Made, Record, digest_of
 from verifier.environments.uvtool import Uv, find_uv
-from verifier.harness.inside import CACHE, HOME, WORKSPACE
-from verifier.harness.runlog import RunLog
+from verifier.harness.inside import HOME, WORKSPACE
 from verifier.harness.staging import lay_out_plain, own_disk
-from verifier.sandbox.interface import Limits, Mount, Sandbox, SandboxSpec
+from verifier.sandbox.interface import Mount, Sandbox, SandboxSpec
 
 LOCK_FILE: Final = "uv.lock"
 PROJECT_FILE: Final = "pyproject.toml"
-STEP_SECONDS: Final = 3600.0
-"""A set-up step that takes longer is killed."""
-LEAST_FREE_BYTES: Final = 2 << 30
-"""A set-up step that leaves less of the disk is killed."""
 _TOOL: Final = PurePosixPath("/armlx/tools/uv")
 _UV_CACHE: Final = PurePosixPath("/armlx/uv-cache")
-_PROBE_SECONDS: Final = 300.0
-_LIMITS: Final = Limits(
-    memory_bytes=8 << 30,
-    processes=512,
-    open_files=4096,
-    file_bytes=8 << 30,
-    scratch_bytes=1 << 30,
-    address_space_bytes=1 << 40,
-)
-_OPERATOR_VARIABLES: Final = (
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "https_proxy",
-    "http_proxy",
-    "all_proxy",
-    "no_proxy",
-)
-"""How this machine reaches the network; handed in only with it."""
-_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """What the operator of this machine allows; nothing by default.
-
-    Attributes:
-        network: Network in the set-up phase, where the protocol allows it too.
-        any_source: Packages from git, paths and plain addresses.
-        builds: Packages that come as source, whose own code then runs, in the sandbox.
-        environ: The operator's own variables.
-    """
-
-    network: bool = False
-    any_source: bool = False
-    builds: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +63,6 @@ class _Plan:
     """Set-up of one protocol and snapshot, judged."""
 
     install: tuple[Sync | Requirements, ...]
-    data: tuple[Run, ...]
     lock: Lock | None
     network: bool
 
@@ -157,44 +111,6 @@ class Maker:
                 made = self._make(plan, snapshot, uv, inputs, digest)
         return made
 
-    def run_data_steps(
-        self, protocol: Protocol, snapshot: Mapping[str, bytes], python: Path, *, data: Path, work: Path
-    ) -> int:
-        """Run the scripts of the set-up (``prepare.py``) with a data folder they may write.
-
-        Args:
-            python: The environment's interpreter.
-            data: Plays ``~/.cache/autoresearch``; all in it may be changed by these steps.
-            work: A scratch folder of ours.
-
-        Returns:
-            How many steps ran.
-
-        Raises:
-            SetupRefused: one of them failed.
-        """
-        plan = self._plan(protocol, snapshot)
-        for step in plan.data:
-            if step.script not in snapshot:
-                raise SetupRefused(f"The set-up runs {step.script[:80]!a}, which the snapshot does not hold.")
-            self._say(f"data step: {step.script} {' '.join(step.arguments)}".rstrip())
-            data.mkdir(parents=True, exist_ok=True)
-            spec = SandboxSpec(
-                argv=[str(python), "-s", "-B", "-u", str(WORKSPACE / step.script), *step.arguments],
-                env={**_environment(), "MLX_DISABLE_COMPILE": "1", **self._network_variables(plan)},
-                cwd=WORKSPACE,
-                mounts=[
-                    Mount(lay_out_plain(work / "workspace", snapshot), WORKSPACE),
-                    Mount(data.resolve(), CACHE, writable=True),
-                ],
-                scratch=[HOME],
-                python=[python.parent.parent],
-                limits=_LIMITS,
-                network=plan.network,
-            )
-            self._run(spec, work / "data.log", step.script, data, network=plan.network)
-        return len(plan.data)
-
     def _plan(self, protocol: Protocol, snapshot: Mapping[str, bytes]) -> _Plan:
         steps: Sequence[Step] = read_setup(protocol)
         constraints = protocol.environment.constraints
@@ -217,8 +133,7 @@ class Maker:
         for name in missing:
             if name not in snapshot:
                 raise SetupRefused(f"The set-up reads {name[:80]!a}, which the snapshot does not hold.")
-        runs = tuple(step for step in steps if isinstance(step, Run))
-        return _Plan(install, runs, lock, constraints.allows_network and self._operator.network)
+        return _Plan(install, lock, self._operator.network_for(protocol))
 
     def _check_lock(self, lock: Lock) -> None:
         if lock.requires_python and not satisfies(self._python.version, lock.requires_python):
@@ -288,15 +203,15 @@ class Maker:
         for number, argv in enumerate(self._commands(plan, folder.resolve())):
             spec = SandboxSpec(
                 argv=[str(_TOOL), *argv],
-                env={**_environment(), **self._uv_variables(folder.resolve(), plan)},
+                env={**step_environment(), **self._uv_variables(folder.resolve(), plan)},
                 cwd=WORKSPACE,
                 mounts=mounts,
                 scratch=[HOME],
                 python=[self._python.path],
-                limits=_LIMITS,
+                limits=LIMITS,
                 network=plan.network,
             )
-            self._run(spec, place / f"{number}-{LOG}", f"uv {argv[0]}", place, network=plan.network)
+            self._run(spec, place / f"{number}-{LOG}", f"uv {argv[0]}", place)
         tree.remove(place / "workspace")
         tree.remove(place / "uv-cache")
         files, size = tree.seal(folder, folder.resolve(), self._python.path)
@@ -348,48 +263,11 @@ class Maker:
             "UV_LINK_MODE": "copy",
             **({} if plan.network else {"UV_OFFLINE": "1"}),
             **(indexes if plan.network else {}),
-            **self._network_variables(plan),
+            **(self._operator.network_variables() if plan.network else {}),
         }
 
-    def _network_variables(self, plan: _Plan) -> dict[str, str]:
-        if not plan.network:
-            return {}
-        environ = self._operator.environ
-        found = {name: environ[name] for name in _OPERATOR_VARIABLES if name in environ}
-        if Path(_CERTIFICATES).is_file():
-            found["SSL_CERT_FILE"] = _CERTIFICATES
-        return found
-
-    def _run(self, spec: SandboxSpec, log_path: Path, what: str, disk: Path, *, network: bool) -> None:
-        """Run one step to its end.
-
-        Raises:
-            SetupRefused: it failed, took too long or filled the disk.
-        """
-        log = RunLog(log_path, self._on_log)
-        try:
-            with self._sandbox.start(spec, log) as process:
-                deadline = time.monotonic() + STEP_SECONDS
-                ended = process.wait(0.5)
-                while ended is None:
-                    if time.monotonic() > deadline:
-                        process.kill_tree("deadline")
-                        raise SetupRefused(f"The set-up step {what} took more than {STEP_SECONDS:.0f} s.")
-                    if free_bytes(disk) < LEAST_FREE_BYTES:
-                        process.kill_tree("disk")
-                        raise VerifierFault(
-                            f"The set-up step {what} left less than {LEAST_FREE_BYTES >> 30} GiB of the disk."
-                        )
-                    ended = process.wait(0.5)
-        finally:
-            log.close()
-        if ended.code != 0:
-            offline = "" if network else " It ran without network."
-            raise SetupRefused(
-                f"The set-up step {what} failed (exit {ended.code}): {log.last_line() or 'no output'}",
-                meaning=f"The project's environment cannot be made here.{offline}",
-                next_step=f"Its output is in {log_path}. A ready interpreter can be named with --python.",
-            )
+    def _run(self, spec: SandboxSpec, log_path: Path, what: str, disk: Path) -> None:
+        run_step(self._sandbox, spec, log_path=log_path, what=what, disk=disk, on_log=self._on_log)
 
     def _probe(self, plan: _Plan, folder: Path, place: Path) -> None:
         """MLX must come up in the sandbox, without network, before the environment counts as made."""
@@ -397,12 +275,12 @@ class Maker:
             return
         spec = SandboxSpec(
             argv=[str(folder / "bin" / "python"), "-I", "-B", "-c", "import mlx.core"],
-            env=_environment(),
+            env=step_environment(),
             scratch=[HOME],
             python=[folder],
-            limits=_LIMITS,
+            limits=LIMITS,
         )
-        self._run(spec, place / "probe.log", "import mlx.core", place, network=False)
+        self._run(spec, place / "probe.log", "import mlx.core", place)
 
     def _notices(self, plan: _Plan) -> tuple[str, ...]:
         if plan.lock is None:
@@ -420,19 +298,3 @@ def installed_in(folder: Path) -> dict[str, str]:
         if name.isascii() and version.isascii() and len(path.name) <= 200:
             found[name.replace("_", "-").lower()] = version
     return found
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "HOME": str(HOME),
-        "PATH": "/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp",  # noqa: S108 (a path inside the sandbox)
-        "PYTHONHASHSEED": "0",
-    }
-
-
-def operator_environ() -> dict[str, str]:
-    """The variables of this process that an operator may set for the set-up phase."""
-    wanted = (*_OPERATOR_VARIABLES, "UV_DEFAULT_INDEX", "UV_INDEX_URL", "ARMLX_UV", "PATH")
-    return {name: os.environ[name] for name in wanted if name in os.environ}

@@ -22,8 +22,9 @@ from typing import Final
 from armlx_chain.errors import SetupRefused
 from armlx_chain.protocol.model import Protocol
 from verifier.capacity import interpreter_here
-from verifier.environments.building import Maker, Operator, operator_environ
+from verifier.environments.building import Maker
 from verifier.environments.commands import Run, read_setup
+from verifier.environments.steps import Operator, operator_environ
 from verifier.environments.store import EnvironmentStore
 from verifier.harness.inside import Interpreter
 from verifier.sandbox.interface import Sandbox

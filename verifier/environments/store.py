@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -242,9 +241,3 @@ def _changed(digest: str) -> VerifierFault:
 def digest_of(inputs: Mapping[str, str]) -> str:
     """The digest that an environment of these inputs has."""
     return hashlib.sha256(b"armlx-chain/environment-build/1\0" + canonical_json(dict(inputs))).hexdigest()
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that are left on the disk of a folder."""
-    facts = os.statvfs(folder)
-    return facts.f_bavail * facts.f_frsize

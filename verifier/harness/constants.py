@@ -65,7 +65,7 @@ def read_constants(prepare: bytes) -> Constants:
     Raises:
         VerifierFault: if one is missing or makes no sense: the project, not a miner, is to blame.
     """
-    found = _assignments(prepare)
+    found = module_constants(prepare)
     clock = found.get("BUDGET_CLOCK", "wall")
     if clock not in ("wall", "cpu"):
         raise VerifierFault(f"BUDGET_CLOCK in prepare.py is {_shown(clock)}, neither 'wall' nor 'cpu'.")
@@ -80,8 +80,12 @@ def read_constants(prepare: bytes) -> Constants:
     return constants
 
 
-def _assignments(prepare: bytes) -> dict[str, object]:
-    """The module-level names whose values can be told. The source is a stranger's."""
+def module_constants(prepare: bytes) -> dict[str, object]:
+    """The module-level names whose values can be told. The source is a stranger's, and is not run.
+
+    Raises:
+        VerifierFault: it cannot be read as Python.
+    """
     found: dict[str, object] = {}
     try:
         with warnings.catch_warnings():
