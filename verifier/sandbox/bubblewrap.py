@@ -38,7 +38,7 @@ from typing import Final
 from armlx_chain.errors import SandboxUnavailable, VerifierFault
 from verifier.sandbox.cgroups import Hierarchy, create_group, find_hierarchies, remove_stale
 from verifier.sandbox.identity import INSIDE_ID, Identity, choose_identity
-from verifier.sandbox.interface import INSIDE_HOME, Limits, LogSink, SandboxSpec
+from verifier.sandbox.interface import INSIDE_HOME, INSIDE_TMP, Limits, LogSink, SandboxSpec
 from verifier.sandbox.layout import Descriptors, check_spec, options
 from verifier.sandbox.logs import MemoryLog
 from verifier.sandbox.namespace import NamespaceTree
@@ -217,7 +217,8 @@ class BubblewrapSandbox:
             hierarchies=self._hierarchies,
         )
         namespace = PidNamespace(inode, identity.uid if identity.dedicated else None)
-        tree = NamespaceTree(init, descriptor, status, namespace, group, limits)
+        folders = (INSIDE_TMP, *spec.scratch)
+        tree = NamespaceTree(init, descriptor, status, namespace, group, limits, folders)
         try:
             if group is not None:
                 group.add(init)

@@ -63,6 +63,9 @@ class Limits:
     """Largest single file it may write."""
     scratch_bytes: int = 256 << 20
     """Size of each writable temporary folder (``/tmp`` and its HOME)."""
+    files: int = 200_000
+    """Files and folders in all writable temporary folders together: each costs kernel memory even when empty.
+    Too many count as too much memory."""
     log_bytes: int = 32 << 20
     """The tree is killed once its log has reached this size; what came beyond it is dropped."""
     address_space_bytes: int | None = None

@@ -51,11 +51,23 @@ class MemoryLog:
         """What came after the head, or its last part."""
         return self._tail
 
+    def shown(self) -> str:
+        """The same as :meth:`text`, for a terminal."""
+        return without_controls(self.text())
+
     def text(self) -> str:
-        """Head and tail as text, with a line in between where bytes were left out."""
+        """Head and tail as text, with a line in between where bytes were left out.
+
+        As the program wrote it: use :meth:`shown` where a person will see it.
+        """
         missing = self._size - len(self._head) - len(self._tail)
         middle = f"\n… {missing} bytes left out …\n".encode() if missing else b""
         return (self._head + middle + self._tail).decode("utf-8", "replace")
+
+
+def without_controls(text: str) -> str:
+    """A stranger's text for a person's eyes: nothing in it moves a cursor, rings, or turns the writing."""
+    return "".join(one if one in "\n\t" or one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 class FileLog(MemoryLog):

@@ -7,6 +7,8 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from verifier.sandbox.cgroups import ControlGroup
 from verifier.sandbox.interface import Limits
@@ -26,13 +28,16 @@ class NamespaceTree:
         namespace: PidNamespace,
         group: ControlGroup | None,
         limits: Limits,
+        folders: Sequence[PurePosixPath] = (),
     ) -> None:
+        """``folders`` are the temporary ones that it may write, each a file system of its own."""
         self._pid = pid
         self._init = init
         self._status = status
         self._namespace = namespace
         self._group = group
         self._limits = limits
+        self._folders = [f"/proc/{pid}/root{folder}" for folder in folders]
         self._meter = CpuMeter()
         self._cpu = 0.0
         self._peak = 0
@@ -84,6 +89,8 @@ class NamespaceTree:
         return self._namespace.members()
 
     def over_memory(self) -> bool:
+        if self._files() > self._limits.files:
+            return True
         if self._group is not None and self._group.memory is not None:
             return self._group.out_of_memory()
         self._peak = max(self._peak, self._resident())
@@ -91,6 +98,19 @@ class NamespaceTree:
 
     def _resident(self) -> int:
         return sum(resident_bytes(pid) for pid in self._namespace.members())
+
+    def _files(self) -> int:
+        """Files in the temporary folders: the kernel's memory for each is in no size of theirs.
+
+        Their file systems are asked, by way of the first process; nothing in them is opened. A folder that
+        is a file system's root cannot be replaced by a link.
+        """
+        total = 0
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                found = os.statvfs(folder)
+                total += found.f_files - found.f_ffree
+        return total
 
     def never_ran(self) -> bool:
         """bwrap reports an exit status only of a program that it started."""

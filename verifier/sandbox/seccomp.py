@@ -147,6 +147,7 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "msgctl": (71, 187),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
+    "sched_setaffinity": (203, 122),
     "move_pages": (279, 239),
     "migrate_pages": (256, 238),
     "vmsplice": (278, 75),
@@ -325,6 +326,17 @@ def denied_numbers(machine: str) -> dict[str, int]:
     column = {"x86_64": 0, "aarch64": 1}[machine]
     both = {**_DENIED, **_ABSENT}
     return {name: number for name, pair in both.items() if (number := pair[column]) is not None}
+
+
+def known_numbers(machine: str) -> dict[str, int]:
+    """Every system call that this list knows, those whose arguments are looked at included.
+
+    Empty for an architecture without a list.
+    """
+    if machine not in AUDIT_ARCH:
+        return {}
+    column = {"x86_64": 0, "aarch64": 1}[machine]
+    return denied_numbers(machine) | {name: pair[column] for name, pair in _EXAMINED.items()}
 
 
 def simulate(program: bytes, *, architecture: int, number: int, arguments: Sequence[int] = ()) -> int:

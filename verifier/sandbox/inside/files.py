@@ -1,39 +1,13 @@
-"""Runs inside a sandbox and reports what it could do. Handed over as text; imports nothing of ours.
+"""What can be read, written, moved and left behind."""
 
-Standard output ends with one line: ``PROBE`` and a JSON object, name of the attempt -> what came of it.
-An attempt that failed as it should gives ``"refused: …"``; anything else is what it got.
-"""
-
-import json
 import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable
+import shutil
+import stat
 from pathlib import Path
 
-CONFIG = json.loads(sys.argv[1])
-RESULTS: dict[str, object] = {}
+from verifier.sandbox.inside.tools import CONFIG, RESULTS, attempt, open_for_writing, write_file
 
-
-def attempt(name: str, action: Callable[[], object]) -> None:
-    try:
-        RESULTS[name] = action()
-    except (OSError, MemoryError, RuntimeError, subprocess.SubprocessError) as error:
-        RESULTS[name] = f"refused: {type(error).__name__}: {error}"
-
-
-def connect(family: int, kind: int, address: object) -> str:
-    with socket.socket(family, kind) as client:
-        client.settimeout(3)
-        client.connect(address)  # type: ignore[arg-type]
-        client.send(b"leak")
-    return "sent"
-
-
-def write_file(path: str) -> str:
-    Path(path).write_bytes(b"changed")
-    return "written"
+_DEVICE_NUMBER = 0x0105  # /dev/zero: harmless where it can be made
 
 
 def rename(path: str) -> str:
@@ -56,166 +30,116 @@ def link_then_write(link: str, target: str) -> str:
     return write_file(link)
 
 
-def fill(folder: str, file_bytes: int) -> int:
-    """Bytes that fit into a folder, in files of at most ``file_bytes``."""
-    total = 0
-    block = b"\0" * (1 << 20)
-    names = []
+def hard_link(path: str, link: str) -> str:
+    os.link(path, link)
+    return "linked"
+
+
+def reopen(path: str) -> str:
+    """An open descriptor opened again through /proc, this time for writing."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        for number in range(10_000):
-            name = Path(folder, f"fill{number}")
-            names.append(name)
-            with name.open("wb", buffering=0) as sink:
-                written = 0
-                while written < file_bytes:
-                    count = sink.write(block)
-                    written += count
-                    total += count
-    except OSError:
-        return total
+        return open_for_writing(f"/proc/self/fd/{descriptor}")
     finally:
-        for name in names:
-            name.unlink(missing_ok=True)
-    return total
+        os.close(descriptor)
 
 
-def largest_file(path: str) -> int:
-    written = 0
-    block = b"\0" * (1 << 20)
-    try:
-        with Path(path).open("wb", buffering=0) as sink:
-            while written < CONFIG["file_bytes"] * 4:
-                written += sink.write(block)
-    except OSError:
-        return written
-    finally:
-        Path(path).unlink(missing_ok=True)
-    return written
+def replace_folder(folder: str) -> str:
+    """Put another folder in the place of a mount."""
+    other = Path(CONFIG["tmp"], "other")
+    other.mkdir(exist_ok=True)
+    other.rename(folder)
+    return "replaced"
 
 
-def descriptors() -> int:
-    held: list[int] = []
-    try:
-        while len(held) < 100_000:
-            held.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        return len(held)
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-    return len(held)
+def set_times(path: str) -> str:
+    os.utime(path, (0, 0))
+    return "set"
 
 
-def forks() -> int:
-    children: list[int] = []
-    reader, writer = os.pipe()
-    try:
-        while len(children) < 2_000:
-            child = os.fork()
-            if child == 0:
-                os.close(writer)
-                os.read(reader, 1)
-                os._exit(0)
-            children.append(child)
-    except OSError:
-        return len(children)
-    finally:
-        os.close(writer)
-        os.close(reader)
-        for child in children:
-            os.waitpid(child, 0)
-    return len(children)
+def truncate(path: str) -> str:
+    os.truncate(path, 0)
+    return "emptied"
 
 
-def open_descriptors() -> list[int]:
-    # fstat, since a listing of /proc or /dev/fd would add its own.
-    found = []
-    for number in range(1024):
-        try:
-            os.fstat(number)
-        except OSError:
-            continue
-        found.append(number)
-    return found
+def make_device() -> str:
+    path = Path(CONFIG["tmp"], "zero")
+    os.mknod(path, stat.S_IFCHR | 0o666, _DEVICE_NUMBER)
+    return str(len(path.read_bytes()[:1]))
 
 
-def setuid_program() -> str:
-    done = subprocess.run(["/usr/bin/passwd", "--status", "root"], capture_output=True, text=True, timeout=10)
-    if done.returncode:
-        raise PermissionError(done.stderr.strip()[:100] or str(done.returncode))
-    return done.stdout
+def give_capability() -> str:
+    """A program file with capabilities of its own (struct vfs_cap_data, version 2, all bits)."""
+    path = Path(CONFIG["tmp"], "tool")
+    shutil.copy("/bin/true", path)
+    value = (0x0200_0001).to_bytes(4, "little") + b"\xff" * 16
+    os.setxattr(path, "security.capability", value)
+    return "set"
 
 
-def socketpair() -> str:
-    left, right = socket.socketpair()
-    with left, right:
-        left.send(b"hello")
-        return right.recv(5).decode()
+def not_private() -> list[str]:
+    """Mounts where a set-id bit would count."""
+    rows = [line.split(" ") for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    return [row[4] for row in rows if "nosuid" not in row[5].split(",")]
 
 
-def echo(number: int) -> str:
-    with socket.socket(fileno=number) as channel:
-        channel.sendall(channel.recv(64).upper())
-    return "echoed"
+def host_folders() -> list[str]:
+    """Folders of the root that only a host has, but for those on the way to the interpreter."""
+    there = {path.name for path in Path("/").iterdir()} - set(CONFIG["ways"])
+    return sorted(there & {"root", "home", "var", "run", "boot", "mnt", "srv", "opt", "Users"})
 
 
-def observe_host() -> None:
-    attempt("become root", lambda: os.setuid(0))
-    attempt("root program", setuid_program)
+def observe() -> None:
+    _observe_host()
+    _observe_mount(CONFIG["mounted"])
+    _observe_own()
+
+
+def _observe_host() -> None:
     attempt("secret", lambda: Path(CONFIG["secret"]).read_text())
     attempt("closed secret", lambda: Path(CONFIG["closed_secret"]).read_text())
     attempt("source", lambda: Path(CONFIG["source"]).read_text()[:20])
-    attempt("overwrite source", lambda: write_file(CONFIG["source"]))
-    attempt("parent environment", lambda: Path(f"/proc/{CONFIG['pid']}/environ").read_bytes().decode()[:50])
-    attempt("signal parent", lambda: os.kill(CONFIG["pid"], 0))
-    attempt("signal everything", lambda: os.kill(CONFIG["victim"], 9))
-    attempt("tcp", lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", CONFIG["tcp"])))
-    attempt("udp", lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", CONFIG["udp"])))
-    attempt("unix socket", lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, CONFIG["unix"]))
-    attempt("abstract", lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + CONFIG["abstract"]))
-    attempt("name look-up", lambda: socket.getaddrinfo("example.org", 80)[0][4][0])
+    attempt("overwrite source", lambda: open_for_writing(CONFIG["source"]))
     attempt("host temporary folder", lambda: str(list(Path(CONFIG["folder"]).iterdir())))
+    attempt("secret through the reaper", lambda: Path("/proc/1/root" + CONFIG["secret"]).read_text())
+    attempt("secret by going up", lambda: Path(CONFIG["tmp"], *[".."] * 20, CONFIG["secret"][1:]).read_text())
+    attempt("passwords", lambda: Path("/etc/shadow").read_text()[:5])
+    attempt("machine id", lambda: Path("/etc/machine-id").read_text()[:5])
+    attempt("container socket", lambda: str(Path("/run/docker.sock").stat().st_mode))
+    attempt("host folders", host_folders)
+    attempt("mounts with set-id", not_private)
+    RESULTS["devices"] = sorted(path.name for path in Path("/dev").iterdir())
 
 
-def observe_files() -> None:
-    mounted = CONFIG["mounted"]
+def _observe_mount(mounted: str) -> None:
+    folder = str(Path(mounted).parent)
     attempt("read mount", lambda: Path(mounted).read_text())
     attempt("write mount", lambda: write_file(mounted))
-    attempt("new file in mount", lambda: write_file(str(Path(mounted).with_name("new"))))
+    attempt("append to mount", lambda: os.close(os.open(mounted, os.O_WRONLY | os.O_APPEND)))
+    attempt("empty in mount", lambda: truncate(mounted))
+    attempt("new file in mount", lambda: write_file(Path(mounted).with_name("new")))
     attempt("rename in mount", lambda: rename(mounted))
     attempt("remove in mount", lambda: unlink(mounted))
     attempt("change mode in mount", lambda: chmod(mounted))
-    attempt("write through a link", lambda: link_then_write("/tmp/link", mounted))  # noqa: S108
-    attempt("link to secret", lambda: link_then_write("/tmp/link2", CONFIG["secret"]))  # noqa: S108
+    attempt("change times in mount", lambda: set_times(mounted))
+    attempt("hard link out of mount", lambda: hard_link(mounted, CONFIG["tmp"] + "/hard"))
+    attempt("reopen for writing", lambda: reopen(mounted))
+    attempt("move the mount", lambda: rename(folder))
+    attempt("replace the mount", lambda: replace_folder(folder))
+    attempt("remove the mount", lambda: Path(folder).rmdir())
+    attempt("write through a link", lambda: link_then_write(CONFIG["tmp"] + "/link", mounted))
+    attempt("link to secret", lambda: link_then_write(CONFIG["tmp"] + "/link2", CONFIG["secret"]))
+
+
+def _observe_own() -> None:
     attempt("write system", lambda: write_file("/usr/lib/armlx-new"))
+    attempt("overwrite program", lambda: open_for_writing("/bin/sh"))
     attempt("write etc", lambda: write_file("/etc/armlx-new"))
     attempt("write root folder", lambda: write_file("/armlx-new"))
+    attempt("write dev", lambda: write_file("/dev/armlx-new"))
+    attempt("make a device", make_device)
+    attempt("give a capability", give_capability)
     attempt("write tmp", lambda: write_file(CONFIG["tmp"] + "/a"))
     attempt("write home", lambda: write_file(os.environ["HOME"] + "/a"))
     attempt("write scratch", lambda: write_file(CONFIG["scratch"] + "/a"))
     attempt("left by another run", lambda: Path(CONFIG["tmp"], "trace").read_text())
-    attempt("leave a trace", lambda: write_file(CONFIG["tmp"] + "/trace"))
-
-
-def observe_limits() -> None:
-    import resource
-
-    attempt("file size", lambda: largest_file(CONFIG["tmp"] + "/large"))
-    attempt("folder size", lambda: fill(CONFIG["scratch"], CONFIG["file_bytes"]))
-    attempt("descriptor count", descriptors)
-    attempt("core limit", lambda: resource.getrlimit(resource.RLIMIT_CORE)[1])
-    attempt("process count", forks)
-
-
-RESULTS["descriptors"] = open_descriptors()
-RESULTS["uid"] = os.getuid()
-RESULTS["environment"] = dict(os.environ)
-RESULTS["cwd"] = str(Path.cwd())
-RESULTS["stdin"] = len(sys.stdin.buffer.read())
-RESULTS["terminal"] = any(os.isatty(number) for number in (0, 1, 2))
-attempt("socket pair", socketpair)
-attempt("inherited", lambda: echo(CONFIG["channel"]))
-observe_host()
-observe_files()
-observe_limits()
-sys.stdout.write("PROBE " + json.dumps(RESULTS) + "\n")
