@@ -45,6 +45,24 @@ _RESERVED: Final = frozenset({".git", "authorship.json"})
 """The repository's own book-keeping, and the bundle's; never part of a candidate's files."""
 
 
+DEPENDENCY_FILES: Final = tuple(
+    Glob.parse(f"**/{name}")
+    for name in (
+        "pyproject.toml",
+        "uv.lock",
+        "uv.toml",
+        "requirements*.txt",
+        "requirements*.in",
+        "constraints*.txt",
+        "setup.py",
+        "setup.cfg",
+        ".python-version",
+        "pylock*.toml",
+    )
+)
+"""Files by which tools decide what to install."""
+
+
 @dataclass(frozen=True)
 class Surface:
     """What a protocol lets a candidate change.
@@ -53,12 +71,15 @@ class Surface:
         allowed: Globs of paths that may be replaced or added.
         forbidden: Globs that win over ``allowed``; naming a folder forbids what is in it.
         immutable: The harness; the same reading.
+        dependencies: Files that say what is installed, where the protocol allows no new ones. (They have
+            no effect in any case: the environment is made from the snapshot.)
         kinds: ``code_edit``, ``config_edit`` or both.
     """
 
     allowed: tuple[Glob, ...]
     forbidden: tuple[Glob, ...] = ()
     immutable: tuple[Glob, ...] = ()
+    dependencies: tuple[Glob, ...] = ()
     kinds: frozenset[str] = frozenset({"code_edit", "config_edit"})
 
     @classmethod
@@ -69,6 +90,7 @@ class Surface:
             allowed=tuple(Glob.parse(text) for text in surface.allowed_globs),
             forbidden=tuple(Glob.parse(text) for text in surface.forbidden_globs),
             immutable=tuple(Glob.parse(text) for text in protocol.immutable_harness.paths),
+            dependencies=DEPENDENCY_FILES if protocol.environment.constraints.no_new_dependencies else (),
             kinds=frozenset(surface.allowed_kinds),
         )
 
@@ -152,7 +174,11 @@ def fold(path: str) -> str:
 
 
 def _check_surface(surface: Surface, path: str) -> None:
-    for name, globs in (("immutable harness", surface.immutable), ("forbidden paths", surface.forbidden)):
+    for name, globs in (
+        ("immutable harness", surface.immutable),
+        ("forbidden paths", surface.forbidden),
+        ("dependencies, of which it allows no new ones", surface.dependencies),
+    ):
         hit = next((glob for glob in globs if glob.covers(path) or glob.covers(fold(path))), None)
         if hit is not None:
             raise CandidateError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from armlx_chain.signing.signer import Signer
     from verifier.daemon.once import Contracts, Validator
     from verifier.daemon.results import Result
+    from verifier.environments.providing import PythonChoice
     from verifier.judging import Prepared
     from verifier.model import Noise
 
@@ -62,7 +63,7 @@ def once(
     pairs: int,
     despite_lost: bool,
     calibrate: str | None,
-    python: Path,
+    python: PythonChoice,
 ) -> int:
     """One pass: bring every open proposal as far as it can be brought now.
 
@@ -95,7 +96,7 @@ def build_validator(
     *,
     auto_reject: bool,
     calibrate: str | None,
-    python: Path,
+    python: PythonChoice,
     pairs: int = 8,
     despite_lost: bool = False,
 ) -> Validator:
@@ -208,7 +209,7 @@ def _contracts(app: App, signer: Signer) -> Contracts:
     return Contracts(verifiers=verifiers, registry=registry_of(app), ledger=ledger_of(app))
 
 
-def _preparer(app: App, python: Path) -> Callable[[Project], Prepared]:
+def _preparer(app: App, python: PythonChoice) -> Callable[[Project], Prepared]:
     from armlx_chain.cli.reproduce import prepare_here
 
     return lambda project: prepare_here(app, project, python)
