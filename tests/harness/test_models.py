@@ -24,7 +24,7 @@ from verifier.sandbox.interface import Sandbox
 
 pytestmark = pytest.mark.integration
 
-TakeOver = Callable[[str], None]
+TakeOver = Callable[..., None]
 
 NEXT_TOKEN = "following = mx.concatenate([x[:, 1:], mx.zeros_like(x[:, :1])], axis=1)\n"
 RAISED = "(mx.arange(V) == following[..., None]).astype(mx.float32)"
@@ -175,32 +175,40 @@ def test_a_graph_that_takes_too_long_is_unsupported(
 
 
 TAKEN_OVER = """
-import json, os, struct, sys
+import json, mmap, os, struct, sys, threading, time
 import numpy as np
 import harness_wire as wire
 rows, length = int(sys.argv[1]), int(sys.argv[2])
 channel = wire.connect()
+shared = int(os.environ[wire.LOGITS_VARIABLE])
 wire.send(channel, wire.READY)
 wire.receive(channel, 1 << 30)
-wire.send(channel, wire.PRIMITIVES, json.dumps(["Add"]).encode())
+{listing}
+parts, turn = None, 0
 while True:
     tokens = np.frombuffer(wire.receive(channel)[1], dtype="<i4").reshape(rows, length)
-    for row in tokens:
-        logits = np.zeros((length, 512), dtype="<f4")
-        {answer}
+    if parts is None:
+        memory = mmap.mmap(shared, os.fstat(shared).st_size)
+        parts = np.frombuffer(memory, dtype="<f4").reshape(2, rows, length, 512)
+    logits, turn = parts[turn % 2], turn + 1
+    logits[:] = 0.0
+    {answer}
 """
+LISTING = 'wire.send(channel, wire.PRIMITIVES, json.dumps({"names": ["Add"], "outputs": 512}).encode())'
+DONE = "wire.send(channel, wire.LOGITS, struct.pack('<I', 512))"
+NEXT = "np.put_along_axis(logits[:, :-1], tokens[:, 1:, None], 9.0, -1)"
 
 
 @pytest.fixture
 def taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TakeOver:
     """Makes every evaluator the attacker's program, as a graph that takes over its importer would."""
 
-    def install(answer: str) -> None:
+    def install(answer: str, listing: str = LISTING) -> None:
         folder = tmp_path / "harness"
         folder.mkdir(mode=0o755)
         for file in inside.CHILD_FOLDER.glob("*.py"):
             (folder / file.name).write_bytes(file.read_bytes())
-        (folder / "evaluator.py").write_text(TAKEN_OVER.format(answer=answer))
+        (folder / "evaluator.py").write_text(TAKEN_OVER.format(answer=answer, listing=listing))
         monkeypatch.setattr(inside, "CHILD_FOLDER", folder)
 
     return install
@@ -209,10 +217,7 @@ def taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TakeOver:
 def test_an_evaluator_taken_over_by_its_graph_cannot_hide_that_it_looks_ahead(
     taken_over: TakeOver, benchmark: Benchmark, sandbox: Sandbox, interpreter: Interpreter, graph: bytes
 ) -> None:
-    taken_over(
-        "logits[np.arange(length - 1), row[1:]] = 9.0; "
-        "wire.send(channel, wire.LOGITS, struct.pack('<I', 512) + logits.tobytes())"
-    )
+    taken_over(f"{NEXT}; {DONE}")
     found = evaluate(graph, benchmark.task(SEED, 96), Evaluators(sandbox, interpreter))
     assert found.scores.validation.bits_per_byte() < Decimal("0.2")
     assert not found.causality.passed
@@ -222,13 +227,14 @@ def test_an_evaluator_taken_over_by_its_graph_cannot_hide_that_it_looks_ahead(
 @pytest.mark.parametrize(
     "answer",
     [
-        "wire.send(channel, wire.LOGITS, struct.pack('<I', 512) + logits.tobytes()[:-4])",
-        "wire.send(channel, wire.LOGITS, struct.pack('<I', 513) + logits.tobytes())",
+        "wire.send(channel, wire.LOGITS, struct.pack('<I', 513))",
         "wire.send(channel, wire.LOGITS, b'')",
+        "wire.send(channel, wire.LOGITS, bytes(5))",
         "wire.send(channel, wire.PRIMITIVES, b'[]')",
         "wire.send(channel, 0x77, b'')",
         "channel.sendall(os.urandom(64))",
-        "wire.send(channel, wire.LOGITS, struct.pack('<I', 512) + (logits * np.nan).tobytes())",
+        "logits[-1, -1, -1] = np.nan; " + DONE,
+        "logits[0, 0, 0] = np.inf; " + DONE,
         "wire.send(channel, wire.FAILED, b'because')",
         "os._exit(0)",
         "os.kill(os.getpid(), 11)",
@@ -245,6 +251,45 @@ def test_an_evaluator_that_answers_nonsense_is_the_graphs_doing(
     taken_over(answer)
     with pytest.raises(ModelUnsupported):
         evaluate(graph, benchmark.task(SEED, 16), Evaluators(sandbox, interpreter))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "[]",
+        '{"names": ["Add"]}',
+        '{"names": ["Add"], "outputs": true}',
+        '{"names": ["Add"], "outputs": 511}',
+        '{"names": ["Add"], "outputs": 2049}',
+        '{"names": ["Add"], "outputs": -512}',
+        '{"names": [7], "outputs": 512}',
+        '{"names": "Add", "outputs": 512}',
+        '{"names": ["CustomKernel"], "outputs": 512}',
+        "[" * 50_000,
+    ],
+)
+def test_a_listing_that_makes_no_sense_is_the_graphs_doing(
+    taken_over: TakeOver,
+    told: str,
+    benchmark: Benchmark,
+    sandbox: Sandbox,
+    interpreter: Interpreter,
+    graph: bytes,
+) -> None:
+    taken_over(DONE, f"wire.send(channel, wire.PRIMITIVES, {told.encode()!r})")
+    with pytest.raises(ModelUnsupported):
+        evaluate(graph, benchmark.task(SEED, 16), Evaluators(sandbox, interpreter))
+
+
+def test_two_evaluators_that_read_a_graph_differently_judge_nothing(
+    taken_over: TakeOver, benchmark: Benchmark, sandbox: Sandbox, interpreter: Interpreter, graph: bytes
+) -> None:
+    names = [name for name in sorted(ALLOWED) if name != "Load"][:64]
+    chosen = f"[name for name, bit in zip({names!r}, os.urandom(64)) if bit % 2]"
+    told = f"json.dumps({{'names': {chosen}, 'outputs': 512}}).encode()"
+    taken_over(DONE, f"wire.send(channel, wire.PRIMITIVES, {told})")
+    with pytest.raises(ModelUnsupported, match="differently"):
+        evaluate(graph, benchmark.task(SEED, 8), Evaluators(sandbox, interpreter))
 
 
 def test_flipped_bits_in_a_graph_are_scored_or_unsupported_and_nothing_else(

@@ -4,8 +4,8 @@
 2. Both load the graph and list its primitives; what is not on the list is refused before anything runs.
 3. Validation and fresh rows, in one drawn order, go through the first, eight at a time.
 4. The probes of these rows go through the second, mixed anew, and are compared with what the first said of
-   the originals. At most some two dozen rows of logits are kept (64 MiB a row at full size).
-5. Softmax, byte table, sums and comparisons are computed here.
+   the originals. At most some three dozen parts of rows are kept (64 MiB a row at full size).
+5. Softmax, byte table, sums and comparisons are computed here, by as many threads as there are processors.
 
 The caller owes: rows and byte table from the pinned benchmark, the seed of the session, the limits.
 """
@@ -13,6 +13,7 @@ The caller owes: rows and byte table from the pinned benchmark, the seed of the 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -20,13 +21,15 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from armlx_chain.errors import ModelUnsupported
 from verifier.harness.draw import Draw
-from verifier.harness.evaluator import GRAPH_ROWS, Evaluator, EvaluatorLimits
+from verifier.harness.evaluator import GRAPH_ROWS, PARTS, Answer, Evaluator, EvaluatorLimits
 from verifier.harness.gap import GapScores
 from verifier.harness.inside import Interpreter
 from verifier.harness.primitives import ALLOWED
-from verifier.harness.probes import Probe, ProbeTally, draw_probes, movement
-from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, row_score
+from verifier.harness.probes import Probe, ProbeTally, draw_probes
+from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, counted_nats
+from verifier.harness.workers import Workers
 from verifier.model import Audit, AuditKind
 from verifier.sandbox.interface import Sandbox
 
@@ -57,11 +60,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an evaluation took: wall seconds, the larger peak of the two processes, the graph's bytes."""
+    """What an evaluation took.
+
+    Attributes:
+        seconds: Wall time of all of it but the end of the two processes.
+        memory_bytes: The larger peak of the two processes.
+        graph_bytes: Size of the graph.
+        start_seconds: Of the time, until both processes had the graph.
+        waiting_seconds: Of the time, how long the verifier waited for answers.
+    """
 
     seconds: float
     memory_bytes: int
     graph_bytes: int
+    start_seconds: float = 0.0
+    waiting_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +107,15 @@ def evaluate(graph: bytes | bytearray, task: Task, place: Evaluators) -> Evaluat
     started = time.monotonic()
     with _start(task, place, started) as first, _start(task, place, started) as second:
         names = first.load(graph, place.allowed)
-        second.load(graph, place.allowed)
-        passage = _Passage(task, first, second)
-        passage.run()
+        if (names, first.outputs) != (second.load(graph, place.allowed), second.outputs):
+            raise ModelUnsupported("Two evaluators read the same graph differently.")
+        loaded = time.monotonic()
+        with Workers() as workers:
+            passage = _Passage(task, first, second, workers)
+            passage.run()
         peak = max(first.usage().peak_memory_bytes, second.usage().peak_memory_bytes)
-    cost = Cost(time.monotonic() - started, peak, len(graph))
+        now = time.monotonic()
+    cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited)
     return Evaluation(passage.scores(), passage.audit(), names, cost)
 
 
@@ -115,7 +132,7 @@ def _start(task: Task, place: Evaluators, started: float) -> Evaluator:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A probe and what the first evaluator said about its original."""
+    """A probe and what the first evaluator said about its original, before the probe's position."""
 
     probe: Probe
     original: Floats
@@ -124,48 +141,64 @@ class _Pending:
 class _Passage:
     """One pass of all rows and probes through the two evaluators, both at work at the same time."""
 
-    def __init__(self, task: Task, first: Evaluator, second: Evaluator) -> None:
-        self._task, self._first, self._second = task, first, second
+    def __init__(self, task: Task, first: Evaluator, second: Evaluator, workers: Workers) -> None:
+        self._task, self._first, self._second, self._workers = task, first, second, workers
         self._inputs: Tokens = np.concatenate([task.validation.inputs, task.fresh.inputs])
         self._targets: Tokens = np.concatenate([task.validation.targets, task.fresh.targets])
         self._nats = np.zeros(len(self._inputs), dtype=np.float64)
         self._sizes = np.zeros(len(self._inputs), dtype=np.int64)
+        self._probes: dict[int, list[Probe]] = {}
         self._tally = ProbeTally()
         self._mixing = Draw(task.seed, "probe-batches")
         self._pool: list[_Pending] = []
-        self._under_way: list[_Pending] = []
+        self._under_way: deque[list[_Pending]] = deque()
+        self.waited = 0.0
 
     def run(self) -> None:
         batches = list(_batches(Draw(self._task.seed, "row-order").permutation(len(self._inputs))))
-        probes: dict[int, list[Probe]] = {}
         for probe in draw_probes(self._inputs, self._task.probes, Draw(self._task.seed, "probes")):
-            probes.setdefault(probe.row, []).append(probe)
-        self._first.submit(self._inputs[_padded(batches[0])])
-        for following, batch in enumerate(batches, start=1):
+            self._probes.setdefault(probe.row, []).append(probe)
+        for batch in batches[:PARTS]:
+            self._first.submit(self._inputs[_padded(batch)])
+        for index, batch in enumerate(batches):
+            self._score(batch, self._wait(self._first))
+            self._first.release()
+            if index + PARTS < len(batches):
+                self._first.submit(self._inputs[_padded(batches[index + PARTS])])
             self._probe(_POOL)
-            answers = self._first.logits()
-            if following < len(batches):
-                self._first.submit(self._inputs[_padded(batches[following])])
-            for row, logits in zip(batch, answers, strict=False):
-                self._nats[row], self._sizes[row] = row_score(logits, self._targets[row], self._task.table)
-                self._pool += [_Pending(probe, logits) for probe in probes.get(row, [])]
-            while len(self._pool) >= _POOL + GRAPH_ROWS:
-                self._probe(_POOL)
         while self._pool or self._under_way:
             self._probe(1)
 
+    def _wait(self, evaluator: Evaluator) -> Answer:
+        started = time.monotonic()
+        answer = evaluator.answer()
+        self.waited += time.monotonic() - started
+        return answer
+
+    def _score(self, batch: Sequence[int], answer: Answer) -> None:
+        targets = self._targets[list(batch)]
+        kept = [(place, probe) for place, row in enumerate(batch) for probe in self._probes.get(row, [])]
+        losses, originals = self._workers.score(answer, targets, [(place, p.position) for place, p in kept])
+        for row, own, nats in zip(batch, targets, losses, strict=True):
+            sizes = self._task.table[own]
+            self._nats[row], self._sizes[row] = counted_nats(nats, sizes), int(sizes.sum(dtype=np.int64))
+        self._pool += [_Pending(probe, own) for (_, probe), own in zip(kept, originals, strict=True)]
+
     def _probe(self, least: int) -> None:
-        """Compare the probes under way; send off others if at least ``least`` wait."""
-        if self._under_way:
-            for pending, answer in zip(self._under_way, self._second.logits(), strict=False):
-                self._tally.add(pending.probe, movement(pending.original, answer, pending.probe.position))
-            self._under_way = []
-        if len(self._pool) >= least:
+        """Send off waiting probes if there are at least ``least``; compare the oldest of those under way."""
+        while len(self._pool) >= least and len(self._under_way) < PARTS:
             # A drawn mixture of at least two batches' rows: the neighbours are others than the original's.
             mixed = [self._pool[index] for index in self._mixing.permutation(len(self._pool))]
-            self._under_way, self._pool = mixed[:GRAPH_ROWS], mixed[GRAPH_ROWS:]
-            tokens = [pending.probe.tokens for pending in self._under_way]
-            self._second.submit(np.stack(_padded(tokens)))
+            chosen, self._pool = mixed[:GRAPH_ROWS], mixed[GRAPH_ROWS:]
+            self._second.submit(np.stack(_padded([pending.probe.tokens for pending in chosen])))
+            self._under_way.append(chosen)
+        if not self._under_way:
+            return
+        answer, chosen = self._wait(self._second), self._under_way.popleft()
+        moved = self._workers.compare(answer, len(self._inputs[0]), [pending.original for pending in chosen])
+        self._second.release()
+        for pending, largest in zip(chosen, moved, strict=True):
+            self._tally.add(pending.probe, largest)
 
     def scores(self) -> GapScores:
         count = len(self._task.validation)

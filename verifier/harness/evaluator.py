@@ -1,5 +1,8 @@
 """Client of one evaluator process: a graph and token rows in, logits out.
 
+Tokens go over the channel; logits come through a :class:`Slate` in two parts, so that one batch can be
+computed and written while another is read.
+
 Until the evaluator has said READY every failure is ours (``VerifierFault``). After that it has been given
 a stranger's graph, and whatever goes wrong is the graph's (``ModelUnsupported``): a crash, an answer of the
 wrong form, too much time or memory.
@@ -18,18 +21,42 @@ import numpy as np
 
 from armlx_chain.errors import ChannelError, ModelUnsupported, VerifierFault
 from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
-from verifier.harness.inside import HARNESS, Interpreter, start_python
+from verifier.harness.inside import HARNESS, LOGITS_VARIABLE, Interpreter, start_python
 from verifier.harness.primitives import ALLOWED, check_graph_bytes, check_primitives
 from verifier.harness.runlog import RunLog, harmless
 from verifier.harness.scoring import Floats, Tokens
+from verifier.harness.slate import Slate
 from verifier.sandbox.interface import Limits, Sandbox, Usage
 
 GRAPH_ROWS: Final = 8
 """Rows of the fixed batch every model is exported for."""
 READY_SECONDS: Final = 120.0
+PARTS: Final = 2
+"""Batches that may be under way at a time."""
 _MAX_OUTPUTS_FACTOR: Final = 4
 """A model may pad its vocabulary, not more than to this multiple."""
 _SCRATCH_SLACK: Final = 16 << 20
+
+
+class Answer:
+    """The logits of one batch, where the evaluator put them: to be copied once and looked at then.
+
+    Positions run through the rows of the batch one after the other.
+    """
+
+    def __init__(self, slate: Slate, offset: int, outputs: int) -> None:
+        self._slate, self._offset, self.outputs = slate, offset, outputs
+
+    def read(self, position: int, into: Floats) -> None:
+        """Copy the logits from ``position`` on into an array of shape (positions, outputs).
+
+        Raises:
+            ModelUnsupported: they are not there.
+        """
+        try:
+            self._slate.read(self._offset + 4 * position * self.outputs, into)
+        except ChannelError as problem:
+            raise ModelUnsupported(f"The evaluator's answer is gone: {problem.message}.") from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +94,12 @@ class Evaluator:
         end_at: float,
     ) -> None:
         self._length, self._vocabulary, self._end_at = length, vocabulary, end_at
-        self._outputs: int | None = None
+        self.outputs = 0
+        self._submitted = self._answered = self._released = 0
         self._ready = False
         self._log = RunLog(None)
-        row_bytes = 4 + 4 * length * vocabulary * _MAX_OUTPUTS_FACTOR
-        caps = {Kind.READY: 0, Kind.PRIMITIVES: TEXT_LIMIT, Kind.LOGITS: row_bytes, Kind.FAILED: TEXT_LIMIT}
+        caps = {Kind.READY: 0, Kind.PRIMITIVES: TEXT_LIMIT, Kind.LOGITS: 4, Kind.FAILED: TEXT_LIMIT}
+        self._slate = Slate()
         self._channel, theirs = Channel.open(caps)
         try:
             self._process = start_python(
@@ -81,6 +109,8 @@ class Evaluator:
                 child_end=theirs,
                 log=self._log,
                 cwd=PurePosixPath("/tmp"),  # noqa: S108 (inside)
+                environment={LOGITS_VARIABLE: str(self._slate.fileno())},
+                further_fds=[self._slate.fileno()],
                 limits=Limits(
                     memory_bytes=limits.memory_bytes,
                     file_bytes=limits.graph_bytes + _SCRATCH_SLACK,
@@ -90,6 +120,7 @@ class Evaluator:
             )
         except VerifierFault:
             self._channel.close()
+            self._slate.close()
             raise
 
     def load(self, graph: bytes | bytearray, allowed: frozenset[str] = ALLOWED) -> tuple[str, ...]:
@@ -103,43 +134,48 @@ class Evaluator:
         self._next(Kind.READY, READY_SECONDS)
         self._ready = True
         self._send(Kind.LOAD, graph)
-        listing = self._next(Kind.PRIMITIVES)
-        try:
-            names = json.loads(bytes(listing))
-        except (ValueError, RecursionError) as problem:
-            raise ModelUnsupported("The evaluator's list of primitives cannot be read.") from problem
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ModelUnsupported("The evaluator's list of primitives is not a list of names.")
+        names, self.outputs = _listing(self._next(Kind.PRIMITIVES))
         check_primitives((harmless(name, 60) for name in names), allowed)
-        return tuple(names)
+        if not self._vocabulary <= self.outputs <= _MAX_OUTPUTS_FACTOR * self._vocabulary:
+            raise ModelUnsupported(
+                f"The model gives {self.outputs} outputs per token, the tokenizer has {self._vocabulary} "
+                f"tokens; the limit is {_MAX_OUTPUTS_FACTOR} times that."
+            )
+        self._slate.resize(PARTS * self._part_bytes)
+        return names
+
+    @property
+    def _part_bytes(self) -> int:
+        return 4 * GRAPH_ROWS * self._length * self.outputs
 
     def submit(self, tokens: Tokens) -> None:
-        """Send one batch of exactly ``GRAPH_ROWS`` rows; the answer is fetched with ``logits``."""
+        """Send one batch of exactly ``GRAPH_ROWS`` rows; its answer is fetched with ``answer``."""
         if tokens.shape != (GRAPH_ROWS, self._length):
             raise RuntimeError(f"a batch has {GRAPH_ROWS} rows of {self._length} tokens, not {tokens.shape}")
+        if self._submitted - self._released >= PARTS:
+            raise RuntimeError(f"{PARTS} batches are under way")
         self._send(Kind.TOKENS, np.ascontiguousarray(tokens, dtype="<i4").tobytes())
+        self._submitted += 1
 
-    def logits(self) -> list[Floats]:
-        """The logits of the oldest batch not yet fetched, one array (length, outputs) per row.
+    def answer(self) -> Answer:
+        """The logits of the oldest batch not yet fetched. They stay where they are until ``release``.
 
         Raises:
-            ModelUnsupported: wrong shape or type, a crash, too late.
+            ModelUnsupported: a crash, no answer, too late.
         """
-        return [self._row(self._next(Kind.LOGITS)) for _ in range(GRAPH_ROWS)]
+        payload = self._next(Kind.LOGITS)
+        if int.from_bytes(payload, "little") != self.outputs:
+            raise ModelUnsupported("The model's number of outputs is not what its graph says.")
+        part = self._answered % PARTS
+        self._answered += 1
+        return Answer(self._slate, part * self._part_bytes, self.outputs)
+
+    def release(self) -> None:
+        """The oldest answer has been read: its part may be written again."""
+        self._released += 1
 
     def usage(self) -> Usage:
         return self._process.usage()
-
-    def _row(self, payload: bytearray) -> Floats:
-        outputs = int.from_bytes(payload[:4], "little")
-        if len(payload) != 4 + 4 * self._length * outputs or outputs < self._vocabulary:
-            raise ModelUnsupported(
-                f"The model gives {outputs} outputs per token, the tokenizer has {self._vocabulary} tokens."
-            )
-        if self._outputs not in (None, outputs):
-            raise ModelUnsupported("The model's number of outputs differs from row to row.")
-        self._outputs = outputs
-        return np.frombuffer(payload, dtype="<f4", offset=4).reshape(self._length, outputs)
 
     def _send(self, kind: Kind, payload: bytes | bytearray) -> None:
         if not self._channel.send(kind, payload, max(0.0, self._end_at - time.monotonic())):
@@ -177,7 +213,10 @@ class Evaluator:
 
     def close(self) -> None:
         self._channel.close()
-        self._process.kill_tree()
+        try:
+            self._process.kill_tree()
+        finally:
+            self._slate.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,3 +228,17 @@ class Evaluator:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _listing(payload: bytearray) -> tuple[tuple[str, ...], int]:
+    """Names of the primitives and number of outputs, as the evaluator tells them."""
+    try:
+        told = json.loads(bytes(payload))
+    except (ValueError, RecursionError) as problem:
+        raise ModelUnsupported("The evaluator's list of primitives cannot be read.") from problem
+    names, outputs = (told.get("names"), told.get("outputs")) if isinstance(told, dict) else (None, None)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelUnsupported("The evaluator's list of primitives is not a list of names.")
+    if not isinstance(outputs, int) or isinstance(outputs, bool):
+        raise ModelUnsupported("The evaluator does not say how many outputs the model has.")
+    return tuple(names), outputs

@@ -20,6 +20,7 @@ CACHE: Final = HOME / ".cache" / "autoresearch"
 
 DESCRIPTOR_VARIABLE: Final = "ARMLX_HARNESS_FD"
 GRAPH_LIMIT_VARIABLE: Final = "ARMLX_HARNESS_GRAPH_BYTES"
+LOGITS_VARIABLE: Final = "ARMLX_HARNESS_LOGITS_FD"
 
 _ENVIRONMENT: Final = {
     "HOME": str(HOME),
@@ -78,10 +79,12 @@ def start_python(
     environment: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     kernels: Kernels = Kernels.NONE,
+    further_fds: Sequence[int] = (),
 ) -> SandboxProcess:
     """Start ``python -s -B <arguments>`` inside and close our copy of the child's end of its channel.
 
     Args:
+        further_fds: Descriptors the child keeps beside its channel.
         kernels: What this run may do with the interpreter's kernel cache.
     """
     shown = [Mount(folder, PurePosixPath(folder)) for folder in interpreter.libraries]
@@ -98,7 +101,7 @@ def start_python(
         cwd=cwd,
         mounts=[Mount(CHILD_FOLDER, HARNESS), *shown, *start.mounts, *mounts],
         scratch=[HOME],
-        pass_fds=[child_end.fileno()],
+        pass_fds=[child_end.fileno(), *further_fds],
         python=[interpreter.root],
         devices=interpreter.devices,
         limits=limits or Limits(),

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from verifier.harness.draw import Draw
-from verifier.harness.scoring import Doubles, Floats, Tokens, log_normalisers
+from verifier.harness.scoring import Doubles, Floats, Tokens, block_positions, log_normalisers
 
 TOLERANCE: Final = 2e-3
 """How far a log-probability may move, in nats (trusted evaluation, section 2; honest models move by 0)."""
@@ -67,15 +67,19 @@ def movement(original: Floats, altered: Floats, position: int) -> float:
     Raises:
         LogitsNotFinite: if a logit is infinite or not a number.
     """
-    before, after = original[:position], altered[:position]
+    step = block_positions(original.shape[1])
+    blocks = (slice(start, min(start + step, position)) for start in range(0, position, step))
+    return max((block_movement(original[block], altered[block]) for block in blocks), default=0.0)
+
+
+def block_movement(before: Floats, after: Floats) -> float:
+    """The same over all positions of a block."""
     if np.array_equal(before, after):
         return 0.0
-    largest = 0.0
     shift: Doubles = log_normalisers(after) - log_normalisers(before)
-    for index in range(position):
-        moved = after[index].astype(np.float64) - before[index].astype(np.float64) - shift[index]
-        largest = max(largest, float(np.abs(moved).max()))
-    return largest
+    moved = np.subtract(after, before, dtype=np.float64)
+    moved -= shift[:, None]
+    return float(np.abs(moved, out=moved).max())
 
 
 @dataclass(slots=True)

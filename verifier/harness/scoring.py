@@ -22,8 +22,8 @@ Tokens = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-_BLOCK: Final = 256
-"""Positions that are turned to float64 at a time, to bound memory."""
+BLOCK_LOGITS: Final = 1 << 18
+"""Logits that are turned to float64 at a time: what stays in a core's cache is four times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +63,53 @@ class RowScores:
         return self.nats / math.log(2)
 
 
+def block_positions(outputs: int) -> int:
+    """How many positions make a block."""
+    return max(1, BLOCK_LOGITS // outputs)
+
+
 def log_normalisers(logits: Floats) -> Doubles:
-    """ln Σ exp of each position's logits, shape (length,), in float64.
+    """ln Σ exp of each position's logits, shape (positions,), in float64.
+
+    The figure of a position depends on its own logits alone, not on the positions beside it.
 
     Raises:
         LogitsNotFinite: if a logit is infinite or not a number.
     """
-    if not np.isfinite(logits).all():
-        raise LogitsNotFinite("The model's logits are not all finite numbers, so it has no score.")
     found = np.empty(logits.shape[0], dtype=np.float64)
-    for start in range(0, logits.shape[0], _BLOCK):
-        block = logits[start : start + _BLOCK].astype(np.float64)
-        top = block.max(axis=-1)
-        block -= top[:, None]
-        np.exp(block, out=block)
-        found[start : start + _BLOCK] = top + np.log(block.sum(axis=-1))
+    step = block_positions(logits.shape[1])
+    for start in range(0, logits.shape[0], step):
+        found[start : start + step] = _block_normalisers(logits[start : start + step])
     return found
+
+
+def _block_normalisers(logits: Floats) -> Doubles:
+    top, least = logits.max(axis=-1), logits.min(axis=-1)
+    # The largest and the smallest of numbers are finite only if all are; of NaN nothing else comes out.
+    if not (np.isfinite(top).all() and np.isfinite(least).all()):
+        raise LogitsNotFinite("The model's logits are not all finite numbers, so it has no score.")
+    block = np.subtract(logits, top[:, None], dtype=np.float64)
+    np.exp(block, out=block)
+    return top.astype(np.float64) + np.log(block.sum(axis=-1))
+
+
+def token_losses(logits: Floats, targets: Tokens) -> Doubles:
+    """Nats of each target, shape (positions,).
+
+    Args:
+        logits: Shape (positions, outputs). Read more than once: it must be nobody else's to change.
+        targets: Shape (positions,), each below the number of outputs.
+
+    Raises:
+        LogitsNotFinite: if a logit is infinite or not a number.
+    """
+    chosen = logits[np.arange(targets.size), targets].astype(np.float64)
+    return log_normalisers(logits) - chosen
+
+
+def counted_nats(losses: Doubles, sizes: NDArray[np.int32]) -> float:
+    """The exact sum of the losses of those tokens that stand for text."""
+    return math.fsum(losses[sizes > 0].tolist())
 
 
 def row_score(logits: Floats, targets: Tokens, table: NDArray[np.int32]) -> tuple[float, int]:
@@ -92,5 +123,4 @@ def row_score(logits: Floats, targets: Tokens, table: NDArray[np.int32]) -> tupl
         LogitsNotFinite: if a logit is infinite or not a number.
     """
     sizes = table[targets]
-    losses = log_normalisers(logits) - logits[np.arange(targets.size), targets].astype(np.float64)
-    return math.fsum(losses[sizes > 0].tolist()), int(sizes.sum(dtype=np.int64))
+    return counted_nats(token_losses(logits, targets), sizes), int(sizes.sum(dtype=np.int64))
