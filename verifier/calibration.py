@@ -6,31 +6,37 @@
 - Seed runs differ from them by the one number ``verifier.reseed`` replaces.
 - The rule demands 20 control runs and 8 seed runs. Fewer are a shortcut: it must be asked for by name, it is
   written into the result, and every report shows it.
-- A stored calibration is found by project, hardware class and environment digest, and by nothing less.
+- Runs are compared in their order. A *drift* (a slope that its standard error does not explain) is said
+  plainly; it cannot hide, because s is the spread about the mean and never about a line: whatever moved the
+  scores during the calibration makes s larger, and with it the gain that a candidate must show.
+- The first run finds cold caches. It counts for nothing but the figure that says so; deadlines and noise come
+  from warm runs alone.
 
 ::
 
     plan = Plan(run_folder=folder, hardware_class=machine.hardware_class, environment=facts.digest)
-    noise = measure_noise(runner, snapshot["train.py"], plan=plan, seed=seed)
-    save(folder, project, noise)
+    measured = measure(runner, snapshot["train.py"], plan=plan, seed=seed, kept=KeptRuns.open(...))
+    save(folder, project, measured.noise, cold_seconds=measured.cold_seconds)
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
+import math
+import shutil
+import statistics as basic
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 from armlx_chain.errors import UsageError, VerifierFault
 from verifier.model import AuditKind, Bpb, Ending, Noise, Role, RunRecord, bpb
 from verifier.reseed import with_seed
 from verifier.session import Progress, ProgressCallback, Runner
 from verifier.verdict.case import passes
-from verifier.verdict.constants import CALIBRATION_RUNS, REFERENCE_RUNS, SEED_RUNS
+from verifier.verdict.constants import CALIBRATION_RUNS, DRIFT_CONFIDENCE, REFERENCE_RUNS, SEED_RUNS
 from verifier.verdict.statistics import mean, standard_deviation, upper_bound
 
 LEAST_RUNS: Final = 6
@@ -39,8 +45,9 @@ FIRST_SEED: Final = 1_000
 """Seed runs take this seed and the following ones; programs tend to use small ones themselves."""
 DISCARDS: Final = 3
 """Disturbed runs that are measured again before the calibration gives up."""
-_VERSION: Final = 1
-_MAX_FILE_BYTES: Final = 1 << 20
+_MODEL: Final = "model.mlxfn"
+_LEAST_FOR_DRIFT: Final = 4
+_MINUTES_FROM: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +102,74 @@ def _silent(_: Progress) -> None:
     return None
 
 
+class Kept(Protocol):
+    """Finished runs of a calibration, so that one that was cut off goes on where it stopped."""
+
+    def find(self, label: str) -> RunRecord | None:
+        """The run of this label, if it was finished earlier under the same conditions."""
+        ...
+
+    def keep(self, label: str, record: RunRecord) -> None:
+        """A run was finished, undisturbed and with a model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a calibration found.
+
+    Attributes:
+        cold_seconds: Start to model of the first run, before any cache was warm.
+    """
+
+    noise: Noise
+    cold_seconds: tuple[float, ...]
+
+
 def measure_noise(
     runner: Runner, train: bytes, *, plan: Plan, seed: bytes, progress: ProgressCallback = _silent
 ) -> Noise:
+    """``measure`` without what a cold start took, and without keeping runs."""
+    return measure(runner, train, plan=plan, seed=seed, progress=progress).noise
+
+
+def measure(
+    runner: Runner,
+    train: bytes,
+    *,
+    plan: Plan,
+    seed: bytes,
+    progress: ProgressCallback = _silent,
+    kept: Kept | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Measured:
     """Measure a project's noise on this machine.
 
     Args:
         train: The snapshot's ``plan.train_path``, in which the seed is replaced for the seed runs.
         seed: Fixes probes and fresh rows, the same for every run.
+        kept: Finished runs of this very calibration that need not be measured again.
 
     Raises:
         UsageError: if the plan is weaker than the rule and does not say so.
         VerifierFault: if the snapshot does not run here, or the machine is too disturbed.
     """
     plan.check()
-    lab = _Lab(runner, plan, seed, progress)
-    for number in range(plan.warm_up):
-        lab.run(f"warm-up-{number + 1:02d}", {})
-    controls = [lab.run(f"control-{number + 1:02d}", {}) for number in range(plan.runs)]
+    lab = _Lab(runner, plan, seed, progress, kept, clock)
+    warm_ups = [f"warm-up-{number + 1:02d}" for number in range(plan.warm_up)]
+    controls = [f"control-{number + 1:02d}" for number in range(plan.runs)]
+    seeds = [f"seed-{number + 1:02d}" for number in range(plan.seed_runs)]
+    lab.expect([*controls, *seeds], beforehand=len(warm_ups))
+    cold = [lab.warm_up(label) for label in warm_ups] if lab.waits_for([*controls, *seeds]) else []
+    known = [kept.find(label) for label in warm_ups] if kept is not None else []
+    records = [lab.run(label, {}) for label in controls]
     seeded = [
-        lab.run(f"seed-{number + 1:02d}", {plan.train_path: with_seed(train, FIRST_SEED + number)})
-        for number in range(plan.seed_runs)
+        lab.run(label, {plan.train_path: with_seed(train, FIRST_SEED + number)})
+        for number, label in enumerate(seeds)
     ]
-    return noise_from(controls, seeded, plan=plan)
+    first = [record for record in known if record is not None] or cold
+    seconds = tuple(record.seconds_to_graph for record in first if record.seconds_to_graph is not None)
+    return Measured(noise_from(records, seeded, plan=plan), seconds)
 
 
 def noise_from(controls: Sequence[RunRecord], seeded: Sequence[RunRecord], *, plan: Plan) -> Noise:
@@ -160,16 +212,94 @@ def _scores(records: Sequence[RunRecord]) -> tuple[list[Bpb], list[Bpb]]:
     return validation, fresh
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the scores moved along the order of the runs.
+
+    Attributes:
+        slope: Bits per byte from one run to the next, by least squares.
+        error: Its standard error.
+        significant: Whether the slope is larger than its error explains (``DRIFT_CONFIDENCE``, two-sided).
+    """
+
+    slope: float
+    error: float
+    significant: bool
+
+
+def drift_of(scores: Sequence[Decimal]) -> Drift | None:
+    """The drift of these scores in their order; ``None`` for fewer than four."""
+    count = len(scores)
+    if count < _LEAST_FOR_DRIFT:
+        return None
+    values, centre = [float(score) for score in scores], (count - 1) / 2
+    middle, width = basic.fmean(values), sum((index - centre) ** 2 for index in range(count))
+    slope = sum((index - centre) * (value - middle) for index, value in enumerate(values)) / width
+    rest = sum((value - middle - slope * (index - centre)) ** 2 for index, value in enumerate(values))
+    error = math.sqrt(rest / (count - 2) / width)
+    return Drift(slope, error, abs(slope) > t_quantile(DRIFT_CONFIDENCE, count - 2) * error)
+
+
+def t_quantile(confidence: float, degrees: int) -> float:
+    """Two-sided quantile of Student's t by its expansion in the normal one (Abramowitz and Stegun, 26.7.5).
+
+    Within two percent from four degrees of freedom on; for two and three it is too small, never too large.
+    """
+    z = basic.NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / degrees ** (power + 1) for power, term in enumerate(terms))
+
+
 class _Lab:
     """Runs the snapshot, and again where the machine was disturbed."""
 
-    def __init__(self, runner: Runner, plan: Plan, seed: bytes, progress: ProgressCallback) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        plan: Plan,
+        seed: bytes,
+        progress: ProgressCallback,
+        kept: Kept | None,
+        clock: Callable[[], float],
+    ) -> None:
         self._runner = runner
         self._plan = plan
         self._seed = seed
         self._progress = progress
+        self._kept = kept
+        self._clock = clock
         self._discarded = 0
         self._number = 0
+        self._found: dict[str, RunRecord] = {}
+        self._left = 0
+        self._took: list[float] = []
+
+    def expect(self, labels: Sequence[str], *, beforehand: int) -> None:
+        """What is going to be asked for; says what need not be measured again."""
+        if self._kept is not None:
+            found = {label: self._kept.find(label) for label in labels}
+            self._found = {label: record for label, record in found.items() if record is not None}
+        self._left = len(labels) - len(self._found)
+        self._left += beforehand if self._left else 0
+        if self._found:
+            missing = len(labels) - len(self._found)
+            text = f"{len(self._found)} of {len(labels)} runs were finished before; {missing} are left."
+            self._progress(Progress(text, 0, Role.BASELINE))
+
+    def waits_for(self, labels: Sequence[str]) -> bool:
+        """Whether any of these runs is not known yet."""
+        return any(label not in self._found for label in labels)
+
+    def warm_up(self, label: str) -> RunRecord:
+        """A run for warm caches: made anew by every process that measures, kept only the first time."""
+        record = self._measure(label, {})
+        if self._kept is not None and self._kept.find(label) is None:
+            self._kept.keep(label, record)
+        return record
 
     def run(self, label: str, files: Mapping[str, bytes]) -> RunRecord:
         """One undisturbed run that ended with a model.
@@ -177,23 +307,49 @@ class _Lab:
         Raises:
             VerifierFault: if the snapshot ends without one, or after too many disturbed runs.
         """
+        known = self._found.get(label)
+        if known is not None:
+            return known
+        record = self._measure(label, files)
+        if self._kept is not None:
+            self._kept.keep(label, record)
+        return record
+
+    def _measure(self, label: str, files: Mapping[str, bytes]) -> RunRecord:
         while True:
             self._number += 1
-            folder = self._plan.run_folder / f"{label}-{self._number:03d}"
-            self._progress(Progress(f"{label} starts.", self._number, Role.BASELINE))
-            record = self._runner.run(
-                Role.BASELINE, files, run_folder=folder, deadline_seconds=None, seed=self._seed
-            )
-            if record.ending is not Ending.GRAPH:
-                raise VerifierFault(
-                    f"The unmodified snapshot ended without a model ({record.ending}): {record.detail}",
-                    next_step="Repair the environment; no candidate can be judged here.",
-                )
+            began = self._clock()
+            record = self._once(label, files)
             if not record.disturbances:
-                score = f"{label} ended, {record.validation} bits per byte."
+                self._took.append(self._clock() - began)
+                self._left -= 1
+                score = f"{label} ended, {record.validation} bits per byte; {self._time_left()}."
                 self._progress(Progress(score, self._number, Role.BASELINE, record))
                 return record
             self._discard(label, record)
+
+    def _once(self, label: str, files: Mapping[str, bytes]) -> RunRecord:
+        folder = self._plan.run_folder / f"{label}-{self._number:03d}"
+        if self._kept is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
+        self._progress(Progress(f"{label} starts.", self._number, Role.BASELINE))
+        record = self._runner.run(
+            Role.BASELINE, files, run_folder=folder, deadline_seconds=None, seed=self._seed
+        )
+        (folder / _MODEL).unlink(missing_ok=True)  # nobody asks a calibration for its models
+        if record.ending is not Ending.GRAPH:
+            raise VerifierFault(
+                f"The unmodified snapshot ended without a model ({record.ending}): {record.detail}",
+                next_step="Repair the environment; no candidate can be judged here.",
+            )
+        return record
+
+    def _time_left(self) -> str:
+        if not self._left:
+            return "the last"
+        seconds = self._left * basic.median(self._took)
+        shown = f"{seconds:.0f} s" if seconds < _MINUTES_FROM else f"{seconds / 60:.0f} min"
+        return f"{self._left} left, about {shown}"
 
     def _discard(self, label: str, record: RunRecord) -> None:
         self._discarded += 1
@@ -204,119 +360,3 @@ class _Lab:
                 f"This machine is too disturbed to be calibrated; the last run: {causes}.",
                 next_step="Let it cool down, stop other work, and calibrate again.",
             )
-
-
-def calibration_path(folder: Path, project: str, hardware_class: str, environment: str) -> Path:
-    """Where a calibration lies: one file per project, class and environment."""
-    key = json.dumps([_VERSION, project, hardware_class, environment])
-    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-
-
-def save(folder: Path, project: str, noise: Noise) -> Path:
-    """Store a calibration, replacing an older one of the same key as a whole.
-
-    Args:
-        project: What names the project and its snapshot, such as the snapshot's root.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = calibration_path(folder, project, noise.hardware_class, noise.environment)
-    text = json.dumps(
-        {"version": _VERSION, "project": project} | encode_noise(noise), sort_keys=True, indent=1
-    )
-    draft = path.with_suffix(f".{os.getpid()}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    return path
-
-
-def load(folder: Path, project: str, *, hardware_class: str, environment: str) -> Noise:
-    """The stored calibration for exactly this project, class and environment.
-
-    Raises:
-        VerifierFault: if there is none, it belongs to another environment by now, or it is damaged.
-    """
-    path = calibration_path(folder, project, hardware_class, environment)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise VerifierFault(
-            "This machine has no calibration for the project in its present environment.",
-            meaning="It was never measured, or system, MLX, Python or lock file changed since.",
-            next_step="Calibrate the machine for the project.",
-        ) from problem
-    except OSError as problem:
-        raise VerifierFault(f"The calibration {path.name} cannot be read: {problem.strerror}.") from problem
-    noise = decode_noise(data, name=path.name, project=project)
-    if (noise.hardware_class, noise.environment) != (hardware_class, environment):
-        raise VerifierFault(
-            f"The calibration {path.name} is for another class or environment than its name says."
-        )
-    return noise
-
-
-def encode_noise(noise: Noise) -> dict[str, Any]:
-    """A noise as a tree without floats: figures are text."""
-    return {
-        "s": str(noise.s),
-        "seed_spread": str(noise.seed_spread),
-        "runs": noise.runs,
-        "reference_seconds": [repr(seconds) for seconds in noise.reference_seconds],
-        "shortcut": noise.shortcut,
-        "point": None if noise.point is None else str(noise.point),
-        "scores": [str(score) for score in noise.scores],
-        "seed_scores": [str(score) for score in noise.seed_scores],
-        "control_mean": None if noise.control_mean is None else str(noise.control_mean),
-        "steps": list(noise.steps),
-        "calibrated_audits": [kind.value for kind in noise.calibrated_audits],
-        "hardware_class": noise.hardware_class,
-        "environment": noise.environment,
-    }
-
-
-def decode_noise(data: bytes, *, name: str = "calibration", project: str | None = None) -> Noise:
-    """Read what ``save`` wrote.
-
-    Raises:
-        VerifierFault: if it is not that, or is for another project.
-    """
-    try:
-        return _noise(_checked(data, project))
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as problem:
-        raise VerifierFault(
-            f"The calibration {name} is damaged ({problem}).", next_step="Calibrate the machine again."
-        ) from problem
-
-
-def _checked(data: bytes, project: str | None) -> dict[str, Any]:
-    if len(data) > _MAX_FILE_BYTES:
-        raise ValueError("it is too large")
-    tree: dict[str, Any] = json.loads(data)
-    if tree["version"] != _VERSION:
-        raise ValueError("it has another version")
-    if project is not None and tree["project"] != project:
-        raise ValueError("it is for another project")
-    return tree
-
-
-def _noise(tree: dict[str, Any]) -> Noise:
-    noise = Noise(
-        s=bpb(tree["s"]),
-        seed_spread=bpb(tree["seed_spread"]),
-        runs=int(tree["runs"]),
-        reference_seconds=tuple(float(text) for text in tree["reference_seconds"]),
-        shortcut=tree["shortcut"],
-        point=None if tree["point"] is None else bpb(tree["point"]),
-        scores=tuple(bpb(text) for text in tree["scores"]),
-        seed_scores=tuple(bpb(text) for text in tree["seed_scores"]),
-        control_mean=None if tree["control_mean"] is None else bpb(tree["control_mean"]),
-        steps=tuple(int(count) for count in tree["steps"]),
-        calibrated_audits=tuple(AuditKind(text) for text in tree["calibrated_audits"]),
-        hardware_class=tree["hardware_class"],
-        environment=tree["environment"],
-    )
-    if noise.s < 0 or noise.seed_spread < 0 or len(noise.scores) != noise.runs:
-        raise ValueError("its figures contradict each other")
-    return noise

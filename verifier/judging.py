@@ -13,12 +13,13 @@ and in what follows the verdict.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
-from verifier import calibration
+from verifier import calibration, calibrationfile
+from verifier.calibrationruns import KeptRuns
 from verifier.capacity import installed_in, interpreter_here, memory_bytes, settings_here, with_kernels
 from verifier.copies import control_likeness, with_no_op
 from verifier.environments.fields import Place, Terms, terms_of
@@ -28,7 +29,11 @@ from verifier.hardware import EnvironmentFacts, Machine, default_backend, enviro
 from verifier.harness.constants import read_constants
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
-from verifier.harness.staging import PREPARE
+from verifier.harness.staging import PREPARE, TRAIN
+from verifier.machine.exclusive import exclusive
+from verifier.machine.monitor import MachineWatch
+from verifier.machine.sensors import sensors_here
+from verifier.machine.turn import Turn
 from verifier.materials import Materials
 from verifier.model import Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
@@ -84,6 +89,8 @@ class Prepared:
     sandbox: Sandbox | None = None
     notices: tuple[str, ...] = ()
     """What a person should know of the project's protocol on this machine."""
+    turn: Turn = field(default_factory=lambda: Turn("cpu", "cpu"))
+    """How sessions of this machine take turns."""
 
     @property
     def project_key(self) -> str:
@@ -95,7 +102,7 @@ class Prepared:
         Raises:
             VerifierFault: there is none that still holds.
         """
-        return calibration.load(
+        return calibrationfile.load(
             self.folders.calibrations,
             self.project_key,
             hardware_class=self.machine.hardware_class,
@@ -108,32 +115,63 @@ class Prepared:
         runs: int,
         seed_runs: int,
         shortcut: bool,
-        seed: bytes,
-        run_folder: Path,
         progress: ProgressCallback,
+        again: bool = False,
     ) -> Noise:
         """Run the unmodified snapshot until its noise is known, and keep the result.
+
+        Runs that an earlier, cut-off calibration finished under the same conditions are not made again.
+
+        Args:
+            again: Begin anew in any case.
 
         Raises:
             UsageError: fewer runs than the rule demands, without ``shortcut``.
             VerifierFault: the snapshot does not run here.
         """
-        plan = calibration.Plan(
-            run_folder=run_folder,
+        train = self.materials.snapshot.get(TRAIN)
+        if train is None:
+            raise VerifierFault(f"The project's snapshot has no {TRAIN}, so its noise is not known.")
+        runs_folder = self.folders.calibrations.parent / "calibration-runs"
+        once = exclusive(
+            "calibration", doing="calibrating", wait=self.turn.wait, say=self.turn.say, folder=runs_folder
+        )
+        with once, self.turn("calibrating"):
+            return self._measure(runs_folder, train, (runs, seed_runs, shortcut), progress, again=again)
+
+    def _measure(
+        self,
+        folder: Path,
+        train: bytes,
+        amount: tuple[int, int, bool],
+        progress: ProgressCallback,
+        *,
+        again: bool,
+    ) -> Noise:
+        kept = KeptRuns.open(
+            folder,
+            project=self.project_key,
             hardware_class=self.machine.hardware_class,
             environment=self.environment.digest,
-            runs=runs,
-            seed_runs=seed_runs,
-            shortcut=shortcut,
+            program=train,
+            again=again,
         )
-        train = self.materials.snapshot.get(plan.train_path)
-        if train is None:
-            raise VerifierFault(
-                f"The project's snapshot has no {plan.train_path}, so its noise is not known."
-            )
-        noise = calibration.measure_noise(self.runner, train, plan=plan, seed=seed, progress=progress)
-        calibration.save(self.folders.calibrations, self.project_key, noise)
-        return noise
+        plan = calibration.Plan(
+            run_folder=kept.runs,
+            hardware_class=self.machine.hardware_class,
+            environment=self.environment.digest,
+            runs=amount[0],
+            seed_runs=amount[1],
+            shortcut=amount[2],
+        )
+        found = calibration.measure(
+            self.runner, train, plan=plan, seed=kept.seed, progress=progress, kept=kept
+        )
+        calibrationfile.save(
+            self.folders.calibrations, self.project_key, found.noise, cold_seconds=found.cold_seconds
+        )
+        kept.finish()
+        return found.noise
 
     def deadline(self, noise: Noise) -> Deadline:
         """How long any run may take, from the unmodified snapshot's own times on this machine.
@@ -206,17 +244,18 @@ class Prepared:
             deadline_seconds=self.deadline(noise).seconds,
             rules=self.rules(pairs),
         )
-        verdict = judge(
-            self.runner,
-            noise,
-            self.materials.control_files,
-            files,
-            seed=seed,
-            settings=settings,
-            earlier=self._earlier(files, noise, earlier),
-            progress=progress,
-            keeper=keeper,
-        )
+        with self.turn("judging a candidate"):
+            verdict = judge(
+                self.runner,
+                noise,
+                self.materials.control_files,
+                files,
+                seed=seed,
+                settings=settings,
+                earlier=self._earlier(files, noise, earlier),
+                progress=progress,
+                keeper=keeper,
+            )
         alike = control_likeness(files, self.materials.control_files, self.materials.snapshot)
         note = self.materials.control_note
         if note is not None:
@@ -242,6 +281,8 @@ def prepare(
     settings: RunSettings | None = None,
     setup: Mapping[str, str] | None = None,
     on_log: Callable[[bytes], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    wait: bool = True,
 ) -> Prepared:
     """Prove the data and read the benchmark's rows with the project's own code, in the sandbox.
 
@@ -249,6 +290,8 @@ def prepare(
         settings: Of the runs; what the protocol says of them is added.
         setup: Further facts of the environment: how the interpreter was made.
         on_log: Is handed the bytes of every run's growing log, from another thread.
+        say: Gets a sentence when a run has to wait for the machine, or a session for another one.
+        wait: Wait for another session on this machine's accelerator, or refuse.
 
     Raises:
         SandboxUnavailable: nothing is ever run bare.
@@ -272,22 +315,25 @@ def prepare(
         interpreter=with_kernels(interpreter, work / f"kernels-{facts.digest[:16]}"),
         work=work,
     )
+    backend, clock = default_backend(installed=installed), benchmark.constants.clock
     runner = HarnessRunner(
         benchmark,
         sandbox,
         settings=_with_terms(settings or settings_here(interpreter), terms),
         read_log=ProtocolLog(materials.protocol),
         on_log=on_log,
+        watch=MachineWatch(sensors_here(backend), clock=clock, say=say),
     )
     return Prepared(
         materials=materials,
         benchmark=benchmark,
         runner=runner,
-        machine=Machine.here(backend=default_backend(installed=installed)),
+        machine=Machine.here(backend=backend),
         environment=facts,
         folders=folders,
         sandbox=sandbox,
         notices=terms.notices,
+        turn=Turn(backend, clock, wait=wait, say=say),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from armlx_chain.cli.context import App, network_options, running_options
+from armlx_chain.cli.context import App, network_options, running_options, waits
 from armlx_chain.cli.output import emit, say, table
 from armlx_chain.cli.publish import data_options, read_tree_option
 from armlx_chain.errors import UsageError
@@ -53,6 +53,9 @@ def measure_snapshot(
     from verifier import calibration
     from verifier.hardware import Machine, environment
     from verifier.judging import LOCK_FILE, interpreter_here
+    from verifier.machine.monitor import MachineWatch
+    from verifier.machine.sensors import sensors_here
+    from verifier.machine.turn import Turn
     from verifier.rerun import Benchmark, HarnessRunner
     from verifier.sandbox.select import default_sandbox
 
@@ -62,21 +65,24 @@ def measure_snapshot(
         snapshot, data, manifest.entries, sandbox=sandbox, interpreter=interpreter, work=place / "work"
     )
     lock, settings = snapshot.get(LOCK_FILE, b""), dict(interpreter.environment)
+    machine, clock = Machine.here(), benchmark.constants.clock
     plan = calibration.Plan(
         run_folder=place / "calibration",
-        hardware_class=Machine.here().hardware_class,
+        hardware_class=machine.hardware_class,
         environment=environment(lock=lock, settings=settings).digest,
         runs=amount.runs,
         seed_runs=amount.seed_runs,
         shortcut=amount.shortcut,
     )
-    return calibration.measure_noise(
-        HarnessRunner(benchmark, sandbox),
-        snapshot[plan.train_path],
-        plan=plan,
-        seed=secrets.token_bytes(32),
-        progress=show_progress,
-    )
+    watch = MachineWatch(sensors_here(machine.backend), clock=clock, say=say)
+    with Turn(machine.backend, clock, wait=waits(), say=say)("measuring a baseline"):
+        return calibration.measure_noise(
+            HarnessRunner(benchmark, sandbox, watch=watch),
+            snapshot[plan.train_path],
+            plan=plan,
+            seed=secrets.token_bytes(32),
+            progress=show_progress,
+        )
 
 
 @click.command()

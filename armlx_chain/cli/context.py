@@ -222,8 +222,33 @@ def passphrase_options(command: F) -> F:
     )(command)
 
 
+_WAITS = "armlx_chain.waits"
+
+
+def _no_wait(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_WAITS] = not value
+
+
+def waits() -> bool:
+    """Whether the running command may wait for another process on this machine's accelerator."""
+    ctx = click.get_current_context(silent=True)
+    return True if ctx is None else bool(ctx.meta.get(_WAITS, True))
+
+
+def no_wait_option(command: F) -> F:
+    """``--no-wait``, read by ``waits``."""
+    return click.option(
+        "--no-wait",
+        is_flag=True,
+        expose_value=False,
+        callback=_no_wait,
+        help="Refuse (exit code 75) instead of waiting while another process trains on this machine's GPU.",
+    )(command)
+
+
 def running_options(command: F) -> F:
     """``--calibrate --python`` and what set-up may do: how candidates are run on this machine."""
+    command = no_wait_option(command)
     return click.option(
         "--calibrate",
         type=click.Choice(["full", "quick"]),

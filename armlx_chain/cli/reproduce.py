@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from armlx_chain.cli.context import App, network_options, running_options
+from armlx_chain.cli.context import App, network_options, running_options, waits
 from armlx_chain.cli.marks import unverified_option
 from armlx_chain.cli.output import say
 from armlx_chain.errors import (
@@ -65,6 +65,7 @@ def materials_here(app: App, project_id: ProjectId) -> Materials:
 
 def load_here(app: App, project: Project) -> Materials:
     """What a project's record names, fetched and proven."""
+    from verifier.environments.shards import local_folder
     from verifier.materials import load_materials
 
     return load_materials(
@@ -72,6 +73,7 @@ def load_here(app: App, project: Project) -> Materials:
         app.storage,
         data_home=app.home / "data",
         progress=say,
+        local_data=local_folder(os.environ),
         earlier_bests=lambda: earlier_bests(app, project),
     )
 
@@ -95,6 +97,8 @@ def prepare_materials(
         setup=provided.facts,
         folders=Folders(work=app.home / "work", calibrations=app.home / "calibrations"),
         on_log=None if line is None else line.on_log,
+        say=say,
+        wait=waits(),
     )
 
 
@@ -115,9 +119,9 @@ def earlier_bests(app: App, project: Project) -> tuple[PastBest, ...]:
 
 
 def noise_of(
-    prepared: Prepared, *, calibrate: str | None, folder: Path, progress: ProgressCallback = show_progress
+    prepared: Prepared, *, calibrate: str | None, progress: ProgressCallback = show_progress
 ) -> Noise:
-    """The stored calibration, or a new one where that was asked for."""
+    """The stored calibration, or a new one where that was asked for; one that was cut off goes on."""
     if calibrate is None:
         return prepared.stored_noise()
     try:
@@ -131,8 +135,6 @@ def noise_of(
         runs=QUICK_RUNS if quick else CALIBRATION_RUNS,
         seed_runs=QUICK_SEED_RUNS if quick else SEED_RUNS,
         shortcut=quick,
-        seed=secrets.token_bytes(32),
-        run_folder=folder,
         progress=progress,
     )
 

@@ -12,7 +12,8 @@ import pytest
 
 from armlx_chain.errors import AcceleratorBusy, VerifierFault
 from verifier.machine.awake import awake, command_for
-from verifier.machine.exclusive import device_name, exclusive
+from verifier.machine.exclusive import device_name, exclusive, lock_folder
+from verifier.machine.turn import Turn
 
 pytestmark = pytest.mark.integration
 
@@ -136,3 +137,36 @@ def test_the_machine_is_kept_awake_by_its_own_tool_only_while_the_block_runs() -
         assert not started
     with pytest.raises(KeyError), awake("why", command=["/bin/cat"]):
         raise KeyError
+
+
+def test_a_private_lock_is_private_and_the_machines_own_is_everybodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with exclusive("calibration", doing="x", folder=tmp_path / "home"):
+        assert (tmp_path / "home" / "calibration.lock").stat().st_mode & 0o777 == 0o600
+        assert not (tmp_path / "home").stat().st_mode & 0o002
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with exclusive("metal", doing="x"):
+        assert (lock_folder() / "metal.lock").stat().st_mode & 0o777 == 0o666
+        assert lock_folder().stat().st_mode & 0o1777 == 0o1777
+
+
+def test_sessions_take_turns_where_they_would_disturb_each_other(tmp_path: Path) -> None:
+    busy = []
+    for backend, clock in (("metal", "wall"), ("cuda", "cpu"), ("cpu", "wall"), ("cpu", "cpu")):
+        turn = Turn(backend, clock, wait=False, folder=tmp_path)  # type: ignore[arg-type]
+        held = threading.Event()
+
+        def other(turn: Turn = turn, held: threading.Event = held) -> None:
+            try:
+                with turn("b"):
+                    pass
+            except AcceleratorBusy:
+                held.set()
+
+        with turn("a"):
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join(60)
+        busy.append(held.is_set())
+    assert busy == [True, True, True, False]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from verdict_helpers import audits
 
 from armlx_chain.errors import UsageError, VerifierFault
-from verifier.calibration import Plan, decode_noise, encode_noise, load, measure_noise, save
+from verifier.calibration import Plan, measure_noise
+from verifier.calibrationfile import VERSION, decode_noise, encode_noise, load, save
 from verifier.model import AuditKind, Ending, Noise, Role, RunRecord, bpb
 from verifier.reseed import with_seed
 from verifier.simulate import Machine, SimRunner
@@ -174,7 +175,8 @@ def test_a_calibration_moved_to_another_environments_place_is_refused(tmp_path):
 
 def stored() -> bytes:
     noise = measure(SimRunner(Machine(noise=0.01)), runs=6, seed_runs=2, shortcut=True)
-    return json.dumps({"version": 1, "project": "p"} | encode_noise(noise)).encode()
+    head = {"version": VERSION, "project": "p", "measured_at": "2026-01-02T03:04:05Z", "cold_seconds": []}
+    return json.dumps(head | encode_noise(noise)).encode()
 
 
 STORED = stored()
@@ -193,7 +195,7 @@ def test_a_damaged_calibration_is_refused_or_still_a_noise(at, inserted, removed
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"null", b"{}", b"\xff", b'{"version": 1}', b"[" * 100_000, b" " * (2 << 20)]
+    "data", [b"", b"[]", b"null", b"{}", b"\xff", b'{"version": 2}', b"[" * 100_000, b" " * (2 << 20)]
 )
 def test_what_is_no_calibration_is_refused(data):
     with pytest.raises(VerifierFault, match="damaged"):

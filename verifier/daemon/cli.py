@@ -228,7 +228,7 @@ def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise
         )
 
     def noise(prepared: Prepared) -> Noise:
-        found = noise_of(prepared, calibrate=calibrate, folder=app.home / "calibration-runs")
+        found = noise_of(prepared, calibrate=calibrate)
         if found.shortcut is not None and not practice:
             raise VerifierFault(
                 "This machine's calibration is a shortcut: " + found.shortcut,

@@ -32,7 +32,6 @@ from armlx_chain.errors import AcceleratorBusy, VerifierFault
 _FOLDER: Final = "armlx-chain-locks"
 _NOTE_BYTES: Final = 400
 _LOOK_SECONDS: Final = 1.0
-_MODE: Final = 0o666
 
 
 class _Held(threading.local):
@@ -72,6 +71,7 @@ def exclusive(
     Args:
         doing: What for, for whoever waits.
         wait: Wait for another holder, after saying who it is.
+        folder: A private place for the lock, for what only one account's processes share.
 
     Raises:
         AcceleratorBusy: another process holds it, and ``wait`` is off.
@@ -82,7 +82,7 @@ def exclusive(
     if key in _held.keys:
         yield
         return
-    descriptor = _open(place, device)
+    descriptor = _open(place, device, shared=folder is None)
     try:
         _take(descriptor, device, wait=wait, say=say, sleep=sleep)
         _note(descriptor, doing)
@@ -95,19 +95,20 @@ def exclusive(
         os.close(descriptor)
 
 
-def _open(folder: Path, device: str) -> int:
+def _open(folder: Path, device: str, *, shared: bool) -> int:
     """Open the lock's file, which another account may have made; never through a link."""
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o1777)
+            if shared:
+                folder.chmod(0o1777)
         path, flags = folder / f"{device}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(
                 path, flags
             )  # without O_CREAT: systems protect others' files in such folders
         except FileNotFoundError:
-            descriptor = _create(path, flags)
+            descriptor = _create(path, flags, 0o666 if shared else 0o600)
     except OSError as problem:
         raise VerifierFault(
             f"The lock of the accelerator ({folder / device}.lock) cannot be opened: {problem.strerror}.",
@@ -119,12 +120,12 @@ def _open(folder: Path, device: str) -> int:
     return descriptor
 
 
-def _create(path: Path, flags: int) -> int:
+def _create(path: Path, flags: int, mode: int) -> int:
     try:
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _MODE)
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         return os.open(path, flags)
-    os.fchmod(descriptor, _MODE)  # every account of the machine must be able to take it
+    os.fchmod(descriptor, mode)  # where it is shared, every account of the machine must be able to take it
     return descriptor
 
 

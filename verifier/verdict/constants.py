@@ -59,14 +59,22 @@ beyond it a refusal, and a test that has come to a look, end undecided."""
 
 EARLY_SPREAD_CONFIDENCE: Final = 0.98
 """Between the looks an acceptance needs a spread within this quantile; until then the test goes on. Our
-choice, by simulation (docs/verdict.md): at 0.98 a no-op is paid no more often in any cell, and a gain is
-found no less often in any honest cell, than where the first acceptance that spreads too far ends the test."""
+choice, by simulation (docs/verdict.md): at 0.98 a no-op is paid no more often in any cell, and a gain of m or
+more is found more often in every honest cell, than where an acceptance that spreads too far ends the test."""
 
 CALIBRATION_RUNS: Final = 20
 """Control runs from which s is measured (specification: "at least 20 control runs")."""
 
 SEED_RUNS: Final = 8
 """Baseline runs that differ only in the seed (specification: "at least 8 baseline runs")."""
+
+CALIBRATION_DAYS: Final = 30
+"""Days after which a calibration is measured again, whatever else stayed the same. Our choice: dust and
+batteries change a machine without changing any version."""
+
+DRIFT_CONFIDENCE: Final = 0.99
+"""Confidence at which scores that move along a calibration's runs are called a drift. Our choice; it is said,
+and decides nothing: s is the spread about the mean, which a drift makes larger."""
 
 REFERENCE_RUNS: Final = 3
 """Warm baseline runs whose median is the deadline's reference (specification: "at least three runs")."""

@@ -19,7 +19,7 @@ from armlx_chain.formats.bundle import pack_tree
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Tokens, Wei
-from verifier import calibration
+from verifier import calibrationfile
 from verifier.judging import project_key
 from verifier.model import Noise, bpb
 
@@ -55,7 +55,7 @@ def measure_baseline(stage: Stage) -> Measured:
         place=stage.folder,
     )
     key = project_key(root_of(pack_tree(snapshot)), root_of(manifest.encode()))
-    calibration.save(stage.folder / "calibrations", key, noise)
+    calibrationfile.save(stage.folder / "calibrations", key, noise)
     _share(stage)
     return Measured(snapshot, manifest, data, noise, folder)
 
