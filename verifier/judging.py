@@ -22,7 +22,7 @@ from verifier import calibration, calibrationfile
 from verifier.calibrationruns import KeptRuns
 from verifier.capacity import installed_in, interpreter_here, memory_bytes, settings_here, with_kernels
 from verifier.copies import control_likeness, with_no_op
-from verifier.environments.fields import Place, Terms, terms_of
+from verifier.environments.fields import Place, Terms, memory_advice, terms_of
 from verifier.exportcheck import ExportCheck, check_export
 from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
@@ -35,7 +35,7 @@ from verifier.machine.monitor import MachineWatch
 from verifier.machine.sensors import sensors_here
 from verifier.machine.turn import Turn
 from verifier.materials import Materials
-from verifier.model import Noise, Pair, Verdict
+from verifier.model import Ending, Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
 from verifier.session import Keeper, ProgressCallback, Settings, judge, precheck
@@ -260,6 +260,9 @@ class Prepared:
         note = self.materials.control_note
         if note is not None:
             verdict = replace(verdict, explanation=f"{verdict.explanation} {note}")
+        if any(pair.candidate.ending is Ending.MEMORY for pair in verdict.pairs):
+            advice = memory_advice(self.materials.protocol)
+            verdict = replace(verdict, explanation=f"{verdict.explanation} {advice}")
         return with_no_op(verdict, alike)
 
 

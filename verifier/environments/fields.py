@@ -60,40 +60,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class LoopLimits:
-    """How long a miner's own loop of trials may go on; ``None`` means without end.
-
-    Attributes:
-        stop_after_success: Whether the first accepted improvement ends it.
-    """
-
-    trials: int | None = None
-    wall_seconds: float | None = None
-    failures: int | None = None
-    stop_after_success: bool = False
-
-    def stop(self, *, trials: int, seconds: float, failures: int, succeeded: bool) -> str | None:
-        """Why the loop ends now, or ``None``.
-
-        Args:
-            trials: Trials so far.
-            seconds: Wall seconds since the loop began.
-            failures: Trials since the last improvement.
-            succeeded: Whether the last trial was an improvement.
-        """
-        if succeeded and self.stop_after_success:
-            return "an improvement was found, and the protocol's loop stops there"
-        for limit, reached, what in (
-            (self.trials, trials, "trials"),
-            (self.wall_seconds, seconds, "seconds of wall time"),
-            (self.failures, failures, "trials without improvement"),
-        ):
-            if limit is not None and reached >= limit:
-                return f"the protocol's loop ends after {limit:g} {what}"
-        return None
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
     """How a protocol wants its runs, as far as this machine follows it.
 
@@ -147,19 +113,6 @@ def terms_of(
         hard_wall_seconds=min(float(protocol.execution.hard_timeout_seconds), _DAY),
         processes=min(pids, _MOST_PROCESSES) if pids is not None else None,
         notices=notices,
-    )
-
-
-def loop_limits(protocol: Protocol) -> LoopLimits:
-    """The limits of ``miningLoop``; none where the document has no such part."""
-    loop = protocol.mining_loop
-    if loop is None:
-        return LoopLimits()
-    return LoopLimits(
-        loop.max_trials,
-        loop.max_session_wall_seconds,
-        loop.max_consecutive_non_improvements,
-        bool(loop.stop_after_successful_pr),
     )
 
 
@@ -253,15 +206,32 @@ def _custom_notices(protocol: Protocol, project_id: int | None) -> Iterator[str]
     left = unknown_columns(protocol)
     if left:
         yield f"The results log's column {one_line(left[0], 40)} is not known here and stays empty."
-    on_chain = protocol.mining_loop and protocol.mining_loop.on_chain_project_id
-    if on_chain is not None and project_id is not None and on_chain != project_id:
-        yield f"The protocol names project {on_chain} of the chain; this is project {project_id}."
+    yield from _loop_notices(protocol, project_id)
     if protocol.environment.constraints.network_allowlist is not None:
         yield "The network allow-list is checked against the lock; a set-up script is not held to it."
     try:
         read_setup(protocol)
     except SetupRefused as refusal:
         yield refusal.message
+
+
+def _loop_notices(protocol: Protocol, project_id: int | None) -> Iterator[str]:
+    """The loop of trials is the miner's own: one call of ours is one trial."""
+    loop = protocol.mining_loop
+    if loop is None:
+        return
+    limits = (
+        (loop.max_trials, "trials"),
+        (loop.max_session_wall_seconds, "seconds"),
+        (loop.max_consecutive_non_improvements, "trials without improvement"),
+    )
+    ends = [f"{limit:g} {what}" for limit, what in limits if limit is not None]
+    ends += ["the first accepted improvement"] if loop.stop_after_successful_pr else []
+    if ends:
+        yield f"The protocol ends a miner's loop of trials after {', or '.join(ends)}; this is one of them."
+    on_chain = loop.on_chain_project_id
+    if on_chain is not None and project_id is not None and on_chain != project_id:
+        yield f"The protocol names project {on_chain} of the chain; this is project {project_id}."
 
 
 def _size(text: str) -> int | None:
