@@ -25,6 +25,7 @@ _COMMANDS = {
     "verify": "armlx_chain.cli.root:verify",
     "environment": "armlx_chain.cli.environment:environment",
     "snapshot": "armlx_chain.cli.snapshot:snapshot",
+    "calibrate": "armlx_chain.cli.calibrate:calibrate",
     "reproduce": "armlx_chain.cli.reproduce:reproduce",
     "submit": "armlx_chain.cli.submit:submit",
     "abandon": "armlx_chain.cli.abandon:abandon",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from armlx_chain import __version__
+from armlx_chain.cli.calibrate import calibrate as calibrate_command
 from armlx_chain.cli.context import App, SignerChoice, network_options, running_options, signer_options
 from armlx_chain.cli.main import run as run_command
 from armlx_chain.cli.output import emit, say
@@ -34,6 +35,9 @@ def cli(verbose: int) -> None:
     """Re-run other miners' submissions and approve or reject them."""
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+cli.add_command(calibrate_command)
 
 
 @cli.command()
