@@ -1,9 +1,8 @@
-"""A simulated machine: a public seam for tests, and the campaign that states the rule's error rates.
+"""A simulated machine: a public seam for tests.
 
 - ``SimRunner`` satisfies ``verifier.session.Runner``; it trains nothing and draws scores from a seeded
   generator, with noise, drift, contamination and faults as asked.
-- ``operating_characteristics`` runs the same rule on many proposals at once with numpy. That it agrees with
-  ``verifier.verdict.rule`` on the same samples is a test, not a hope.
+- The rule's error rates come from ``verifier.campaign``, which judges many proposals at once.
 
 ::
 
@@ -16,28 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from armlx_chain.errors import VerifierFault
 from verifier.model import Audit, AuditKind, Bpb, Ending, Role, RunRecord, bpb
-from verifier.verdict.constants import (
-    ACCEPT_AT,
-    CLEARLY_WORSE,
-    CLIP_SIGMAS,
-    FIRST_LIMIT,
-    MINIMUM_PAIRS,
-    REJECT_AT,
-)
-from verifier.verdict.rule import Decision
-from verifier.verdict.statistics import spread_bound
-
-Floats = NDArray[np.float64]
-
-CONTAMINATED_BY: Final = 10.0
-"""A contaminated run is worse by this many s (the specification's simulations)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,112 +154,3 @@ class SimRunner:
         if self._draw.random() < machine.contamination:
             score += machine.contaminated_by
         return float(score)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of the campaign, in units of s.
-
-    Attributes:
-        gain: True improvement.
-        noise: True noise of one run.
-        candidate_noise: Factor on the candidate's noise, made by its author.
-        drift: Change of the machine's level over the sixteen runs of eight pairs.
-        contamination: Probability that a run is worse by ten s.
-        m: The test's smallest gain.
-    """
-
-    name: str
-    gain: float = 0.0
-    noise: float = 1.0
-    candidate_noise: float = 1.0
-    drift: float = 0.0
-    contamination: float = 0.0
-    m: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Characteristics:
-    """Shares of simulated proposals, and the mean number of pairs."""
-
-    accepted: float
-    unimproved: float
-    undecided: float
-    pairs: float
-
-
-def draw_gains(cell: Cell, proposals: int, draw: np.random.Generator, *, pairs: int = FIRST_LIMIT) -> Floats:
-    """Paired differences of many proposals, one row each, in units of s, runs in ABBA order."""
-    shape = (proposals, pairs)
-    control = draw.normal(0.0, cell.noise, shape)
-    candidate = draw.normal(-cell.gain, cell.noise * cell.candidate_noise, shape)
-    for runs in (control, candidate):
-        runs += CONTAMINATED_BY * (draw.random(shape) < cell.contamination)
-    steps = cell.drift * np.arange(2 * pairs) / (2 * pairs - 1)
-    index = np.arange(pairs)
-    control += steps[2 * index + index % 2]
-    candidate += steps[2 * index + 1 - index % 2]
-    return np.asarray(control - candidate, dtype=np.float64)
-
-
-def decide_many(gains: Floats, *, s: float, m: float) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """``rule.assess`` on every row at once, in floating point.
-
-    Returns:
-        The decision of each row (a value of ``Decision``) and the number of pairs it used.
-    """
-    rows, limit = gains.shape
-    decisions = np.full(rows, Decision.EXHAUSTED.value, dtype="U16")
-    used = np.full(rows, limit)
-    open_rows = np.ones(rows, dtype=bool)
-    sigma = m / 2
-    clipped = np.clip(gains, -CLIP_SIGMAS * sigma, CLIP_SIGMAS * sigma)
-    llr = np.cumsum(m * (clipped - sigma) / (2 * sigma * sigma), axis=1)
-    for n in range(1, limit + 1):
-        here = llr[:, n - 1]
-        rejected = here <= float(REJECT_AT)
-        accepted = (here >= float(ACCEPT_AT)) & (n >= MINIMUM_PAIRS)
-        ends = rejected | accepted | (n == limit)
-        worse = gains[:, 0] < -CLEARLY_WORSE * s if n == 1 else np.zeros(rows, dtype=bool)
-        wide = np.zeros(rows, dtype=bool)
-        if n >= 2:
-            wide = gains[:, :n].std(axis=1, ddof=1) > float(spread_bound(bpb(s), n))
-        for decision, mask in (
-            (Decision.CLEARLY_WORSE, worse),
-            (Decision.TOO_NOISY, ends & wide),
-            (Decision.ACCEPT, accepted),
-            (Decision.REJECT, rejected),
-        ):
-            hit = open_rows & mask
-            decisions[hit] = decision.value
-            used[hit] = n
-            open_rows &= ~hit
-    return decisions, used
-
-
-def operating_characteristics(cell: Cell, proposals: int, *, seed: int) -> Characteristics:
-    """How often the rule accepts, rejects and leaves open under the conditions of a cell."""
-    gains = draw_gains(cell, proposals, np.random.default_rng(seed))
-    decisions, used = decide_many(gains, s=1.0, m=cell.m)
-    accepted = float(np.mean(decisions == Decision.ACCEPT.value))
-    refused = (Decision.REJECT.value, Decision.CLEARLY_WORSE.value)
-    unimproved = float(np.mean(np.isin(decisions, refused)))
-    return Characteristics(accepted, unimproved, 1.0 - accepted - unimproved, float(np.mean(used)))
-
-
-CELLS: Final = (
-    Cell("no-op"),
-    Cell("no-op, 5 % of runs worse by 10s", contamination=0.05),
-    Cell("no-op, drift of 4s", drift=4.0),
-    Cell("no-op, true noise 1.2s", noise=1.2),
-    Cell("no-op, candidate's noise tripled", candidate_noise=3.0),
-    Cell("gain 2s", gain=2.0),
-    Cell("gain 3s", gain=3.0),
-    Cell("gain 3s, drift of 4s", gain=3.0, drift=4.0),
-    Cell("gain 3s, true noise 1.2s", gain=3.0, noise=1.2),
-    Cell("gain 3s, 5 % of runs worse by 10s", gain=3.0, contamination=0.05),
-    Cell("gain of 3 true sigmas, s 1.25 times too large", gain=2.4, noise=0.8),
-    Cell("gain 5s", gain=5.0),
-    Cell("one s worse", gain=-1.0),
-)
-"""The conditions the rule was adopted under, and some more."""
