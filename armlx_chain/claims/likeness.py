@@ -8,7 +8,7 @@
 - The shape sees through renaming and reformatting, not through reordering or rewriting; and two people may
   well arrive at one shape. So it only flags.
 - What is not Python, does not parse, or is beyond the bounds has a digest of its bytes instead, so nothing
-  hostile is ever walked: 256 KiB and 200,000 nodes a file, nested at most 100 deep.
+  hostile is ever walked: 256 KiB and 100,000 nodes a file, nested at most 100 deep.
 
 ::
 
@@ -40,7 +40,7 @@ __all__ = [
 
 MAX_TEXT_BYTES: Final = 256 << 10
 """Longer files are compared by their bytes; the source gate allows 64 KiB for all of a candidate."""
-MAX_NODES: Final = 200_000
+MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 100
 """Deeper nesting is compared by its bytes: the walk below recurses."""
 
