@@ -26,6 +26,7 @@ from verifier.harness.inside import WORKSPACE
 from verifier.harness.staging import TRAIN
 from verifier.live import LogReader, Outside, Painter, RunFrame, frame_text, span
 from verifier.model import Role, RunRecord
+from verifier.report import plain
 from verifier.sandbox.interface import LogSink, Sandbox, SandboxProcess, SandboxSpec
 from verifier.session import Progress
 
@@ -123,7 +124,11 @@ class LiveLine:
             self.painter.clear()
             self.refresh(force=True)
         else:
-            self.painter.say(f"  {progress.message}")
+            self.say(f"  {progress.message}")
+
+    def say(self, text: str) -> None:
+        """A sentence that stays; the line is drawn again below it."""
+        self.painter.say(plain(text))
 
     def refresh(self, *, force: bool = False) -> None:
         """Show how things stand."""

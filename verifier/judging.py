@@ -191,7 +191,8 @@ class Prepared:
         """A short run of the candidate; ``None`` where there is no sandbox to run it in (a simulation)."""
         if self.sandbox is None:
             return None
-        return check_export(self.benchmark, self.sandbox, files, folder=folder)
+        with self.turn("looking at a candidate"):
+            return check_export(self.benchmark, self.sandbox, files, folder=folder)
 
     def rules(self, pairs: int = FIRST_LIMIT) -> Rules:
         """The rule as it applies to this project's control."""

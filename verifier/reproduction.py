@@ -128,8 +128,9 @@ def judge_session(
         if len(verdict.pairs) + len(more) < runs:
             message = f"The rule has what it wants; measuring on until the candidate has run {runs} times."
             progress(Progress(message, len(verdict.pairs) + len(more)))
-        while len(verdict.pairs) + len(more) < runs:
-            more.append(lab.pair(len(verdict.pairs) + len(more) + 1))
+            with prepared.turn("measuring a candidate"):
+                while len(verdict.pairs) + len(more) < runs:
+                    more.append(lab.pair(len(verdict.pairs) + len(more) + 1))
     return Judged(verdict, tuple(more))
 
 
@@ -154,8 +155,9 @@ def measure_control(
     have = list(keeper.controls())
     keeper.put_aside(len(have), prefix="run")
     lab = _Lab(prepared, {}, noise, seed, keeper.place, _kept(keeper, progress))
-    while len(have) < runs:
-        have.append(lab.run(f"run-{len(have) + 1:02d}", Role.CONTROL, len(have) + 1))
+    with prepared.turn("measuring the control"):
+        while len(have) < runs:
+            have.append(lab.run(f"run-{len(have) + 1:02d}", Role.CONTROL, len(have) + 1))
     return tuple(have)
 
 

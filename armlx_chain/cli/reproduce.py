@@ -97,7 +97,7 @@ def prepare_materials(
         setup=provided.facts,
         folders=Folders(work=app.home / "work", calibrations=app.home / "calibrations"),
         on_log=None if line is None else line.on_log,
-        say=say,
+        say=say if line is None else line.say,
         wait=waits(),
     )
 
