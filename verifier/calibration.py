@@ -251,7 +251,7 @@ def t_quantile(confidence: float, degrees: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / degrees ** (power + 1) for power, term in enumerate(terms))
+    return z + sum(term / math.pow(degrees, power) for power, term in enumerate(terms, start=1))
 
 
 class _Lab:

@@ -57,20 +57,29 @@ def test_the_honest_claim_is_approved_and_the_cheats_are_not(story: tuple[str, P
 
 def test_each_verdict_left_a_report_with_its_samples(story: tuple[str, Path]) -> None:
     _, folder = story
-    reports = sorted((folder / "validator" / "reports").glob("*/*/report.json"))
-    outcomes = [json.loads(path.read_text())["outcome"] for path in reports]
-    assert outcomes == ["reproduced", "unimproved", "refuted"]
-    approved = json.loads(reports[0].read_text())
+    reports = {}
+    for path in sorted(folder.glob("*validator/reports/*/*/report.json"), reverse=True):
+        report = json.loads(path.read_text())
+        if report["outcome"] != "undecided":  # one that another validator took over
+            reports[path.parent.name] = report
+    assert {number: report["outcome"] for number, report in reports.items()} == {
+        "0": "reproduced",
+        "1": "unimproved",
+        "2": "refuted",
+    }
+    approved = reports["0"]
     assert len(approved["pairs"]) >= 3
     assert all(pair["candidate"]["validation"] for pair in approved["pairs"])
 
 
 def test_only_two_verdicts_were_signed(story: tuple[str, Path]) -> None:
     _, folder = story
-    with sqlite3.connect(folder / "validator" / "guard.sqlite") as guard:
-        signed = guard.execute("SELECT proposal_id FROM verdicts ORDER BY proposal_id").fetchall()
-    guard.close()
-    assert [int(row[0]) for row in signed] == [0, 2]
+    signed: list[int] = []
+    for path in folder.glob("*validator/guard.sqlite"):
+        with sqlite3.connect(path) as guard:
+            signed += [int(row[0]) for row in guard.execute("SELECT proposal_id FROM verdicts")]
+        guard.close()
+    assert sorted(signed) == [0, 2]
 
 
 def test_no_key_or_passphrase_is_written_where_it_does_not_belong(story: tuple[str, Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from armlx_chain.claims.publish import ProjectFiles, PublishedProject, TokenTerms, publish_project
 from armlx_chain.cli.baseline import Amount, measure_snapshot
+from armlx_chain.cli.demonstration.patience import share
 from armlx_chain.cli.demonstration.stage import Stage, require, show, tell
 from armlx_chain.cli.reproduce import QUICK_RUNS, QUICK_SEED_RUNS
 from armlx_chain.cli.wiring import make_publisher
@@ -56,14 +56,8 @@ def measure_baseline(stage: Stage) -> Measured:
     )
     key = project_key(root_of(pack_tree(snapshot)), root_of(manifest.encode()))
     calibrationfile.save(stage.folder / "calibrations", key, noise)
-    _share(stage)
+    share(stage, stage.folder / "calibrations")
     return Measured(snapshot, manifest, data, noise, folder)
-
-
-def _share(stage: Stage) -> None:
-    """One machine, one calibration: all the people here use the same."""
-    for who in ("miner", "validator"):
-        shutil.copytree(stage.folder / "calibrations", stage.home(who) / "calibrations", dirs_exist_ok=True)
 
 
 def publish(stage: Stage, measured: Measured) -> PublishedProject:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import click
 
-from armlx_chain.chain.contracts import ProjectRegistry, ProjectToken, ProposalLedger
+from armlx_chain.chain.contracts import ProjectRegistry, ProjectToken, ProposalLedger, VerifierRegistry
 from armlx_chain.chain.journal import Journal
 from armlx_chain.chain.rpc import Rpc
-from armlx_chain.chain.sender import TxSender
+from armlx_chain.chain.sender import Intent, TxSender
 from armlx_chain.devnet.world import Devnet
 from armlx_chain.errors import DevnetError
 from armlx_chain.settings import DEVNET_STATE, Settings, load_network
@@ -31,6 +31,9 @@ WORK_FACTOR = 1 << 12
 _PASSPHRASE = "the keys of a local world are no secret"  # noqa: S105 (public devnet keys)
 CAST = {"creator": 1, "miner": 2, "validator": 3, "printer": 4, "peeker": 5}
 """Who plays, and with which of the devnet's accounts."""
+_BEHIND_THE_SCENES = {"owner": 0, "second-validator": 7}
+"""Who is there in case: the contracts' owner, and a validator who takes over where another may not go on."""
+_PEOPLE = CAST | _BEHIND_THE_SCENES
 _COLD = 6
 """The account that keeps everybody's rewards; its key is never used here."""
 
@@ -86,7 +89,7 @@ class Stage:
         return ProjectToken(self.rpc(), project.token)
 
     def signer(self, who: str) -> Signer:
-        return Signer.from_hex(self.world.accounts[CAST[who]].private_key_hex)
+        return Signer.from_hex(self.world.accounts[_PEOPLE[who]].private_key_hex)
 
     @property
     def cold(self) -> str:
@@ -108,6 +111,20 @@ class Stage:
         Raises:
             StepFailed: it ended otherwise than expected.
         """
+        code = self.run(who, command, *arguments, sign=sign)
+        require(code == expect, f"that command should have ended with exit code {expect}, not {code}")
+
+    def appoint(self, who: str) -> None:
+        """Let the owner of the contracts put a person on the verifiers' allow-list; once."""
+        verifiers = VerifierRegistry(self.rpc(), self.world.addresses.verifier_registry)
+        account = self.signer(who).address
+        if not verifiers.is_verifier(account):
+            data = verifiers.add_verifier_data(account)
+            intent = Intent(f"appoint/{account}", verifiers.address, data, what=f"appointing {who}")
+            self.sender("owner").execute(intent)
+
+    def run(self, who: str, command: str, *arguments: object, sign: bool = False) -> int:
+        """Let a person run a command and show it; returns its exit code."""
         from armlx_chain.cli.main import cli, run
 
         given = [command, *map(str, arguments)]
@@ -117,8 +134,7 @@ class Stage:
         if sign:
             given += ["--account", who, "--password-file", str(self.password_file)]
         sys.stdout.flush()
-        code = run(cli, given, name="armlx-chain")
-        require(code == expect, f"that command should have ended with exit code {expect}, not {code}")
+        return run(cli, given, name="armlx-chain")
 
 
 def _shorten(text: str) -> str:
@@ -139,8 +155,8 @@ def set_stage(folder: Path, *, engine: str) -> Iterator[Stage]:
         stage = Stage(folder=folder, world=world, started=time.monotonic())
         stage.password_file.write_text(_PASSPHRASE + "\n")
         stage.password_file.chmod(0o600)
-        for who in CAST:
-            key = world.accounts[CAST[who]].private_key_hex
+        for who in _PEOPLE:
+            key = world.accounts[_PEOPLE[who]].private_key_hex
             keystore.import_key(
                 stage.home(who) / "keystores",
                 who,

@@ -10,6 +10,7 @@ import click
 
 from armlx_chain.chain.contracts import Project, Status
 from armlx_chain.claims.publish import PublishedProject
+from armlx_chain.cli.demonstration import patience
 from armlx_chain.cli.demonstration.cheats import forge
 from armlx_chain.cli.demonstration.project import Measured, measure_baseline, publish
 from armlx_chain.cli.demonstration.stage import CAST, Stage, require, set_stage, show, tell, title
@@ -103,9 +104,7 @@ def _act_reproduce(stage: Stage) -> Path:
     source = stage.folder / "candidates" / "train.py"
     source.parent.mkdir(parents=True)
     source.write_bytes(candidates.better_train())
-    folder = stage.folder / "runs" / "better"
-    stage.do("miner", "reproduce", source, "--project", 0, "--out", folder)
-    return folder
+    return patience.reproduce(stage, source)
 
 
 def _act_submit(stage: Stage, folder: Path) -> None:
@@ -139,7 +138,7 @@ def _act_validate(stage: Stage) -> None:
     cold = Address(stage.cold)
     before = (token.balance_of(miner), token.total_supply(), read_market(token, 0).spot_price)  # type: ignore[arg-type]
     baseline = stage.registry().find_project(0)
-    stage.do("validator", "validate", "--once", sign=True)
+    patience.validate(stage, [0])
     proposal, project = stage.ledger().find_proposal(0), stage.registry().find_project(0)
     require(
         proposal is not None and proposal.status is Status.APPROVED, "the honest proposal was not approved"
@@ -175,9 +174,9 @@ def _act_cheats(stage: Stage, measured: Measured, honest: Path) -> tuple[str, st
         given = ["--run", folder / "run.log", "--stake", STAKE, "--reward-recipient", stage.cold]
         stage.do(who, "submit", *given, "--despite-open", "--yes", sign=True)
     stage.world.mine(SEED_BLOCKS)
-    token, validator = stage.token(), stage.signer("validator").address
+    token = stage.token()
     supply = token.total_supply()
-    stage.do("validator", "validate", "--once", "--auto-reject", sign=True)
+    validator = stage.signer(patience.validate(stage, [1, 2], "--auto-reject")).address
     ledger = stage.ledger()
     first, second = ledger.find_proposal(1), ledger.find_proposal(2)
     require(first is not None and first.status is Status.SUBMITTED, "the printer's proposal was settled")
