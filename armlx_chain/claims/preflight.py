@@ -7,11 +7,11 @@ the stake does not fit, or an expiry would return nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from armlx_chain.chain.contracts import Project, Proposal, Status
+from armlx_chain.claims.known import KnownCode
 from armlx_chain.claims.policies import LEAST_STAKE
 from armlx_chain.claims.runfolder import RunFolder
 from armlx_chain.errors import ClaimRefused
@@ -32,7 +32,7 @@ class ClaimFacts:
 
     Attributes:
         proposals: All of the project's, settled ones too, in order of id.
-        known_code: Whose files are known: the digest of a candidate's files, and where they were seen.
+        known_code: Candidates that are published, and where they were seen.
     """
 
     project: Project
@@ -42,7 +42,7 @@ class ClaimFacts:
     market: MarketState
     verifier_count: int
     proposals: tuple[Proposal, ...]
-    known_code: Mapping[str, str] = field(default_factory=dict)
+    known_code: KnownCode = field(default_factory=KnownCode)
 
     @property
     def open_proposals(self) -> tuple[Proposal, ...]:
@@ -87,7 +87,7 @@ def require_new(miner: Address, candidate_root: Root, files_digest: str, facts: 
         if proposal.miner == miner and proposal.status is Status.EXPIRED:
             continue
         raise _known(proposal, miner)
-    seen = facts.known_code.get(files_digest)
+    seen = facts.known_code.files.get(files_digest)
     if seen is not None:
         raise ClaimRefused(
             f"The same files are known already: {seen}.",

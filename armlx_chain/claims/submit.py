@@ -171,7 +171,11 @@ def plan_submission(
         budget=needed if terms.max_spend is None else terms.max_spend,
         unsigned=_claim(run, terms, packed.root, score, now),
         bid=bid,
-        warnings=(*preflight.warnings(score, terms.miner, facts), *unwilling),
+        warnings=(
+            *preflight.warnings(score, terms.miner, facts),
+            *facts.known_code.alike(run.files),
+            *unwilling,
+        ),
     )
 
 
