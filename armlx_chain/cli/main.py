@@ -43,6 +43,7 @@ _COMMANDS = {
     "sell": "armlx_chain.cli.trading:sell",
     "position": "armlx_chain.cli.market:position",
     "wallet": "armlx_chain.cli.wallet:wallet",
+    "doctor": "armlx_chain.cli.doctor:doctor",
     "devnet": "armlx_chain.cli.devnet:devnet",
     "demo": "armlx_chain.cli.demo:demo",
 }
