@@ -41,9 +41,11 @@ QUICK_SEED_RUNS = 2
 
 
 def show_progress(progress: Progress) -> None:
-    """One line per run, on stderr."""
+    """One line per run, and what there is to say before the first, on stderr."""
     record = progress.record
     if record is None:
+        if progress.number == 0:  # not about a run
+            say(f"  {progress.message}")
         return
     time_taken = "-" if record.seconds_to_graph is None else f"{record.seconds_to_graph:.1f} {record.clock} s"
     say(f"  {progress.message} [{time_taken}]")
