@@ -24,6 +24,9 @@ from verifier.verdict.constants import S_CONFIDENCE, SPREAD_CONFIDENCE
 PRECISION = 50
 """Decimal digits of every intermediate result; far beyond the nine that are kept."""
 
+_EXACT_DIGITS = 400
+"""More digits than a double's range and the nine after the point take."""
+
 _TINY = 1e-300
 _EPSILON = 1e-16
 _MOST_TERMS = 10_000
@@ -102,8 +105,8 @@ def mean(values: Sequence[Decimal]) -> Bpb:
     """Arithmetic mean, to nine digits."""
     if not values:
         raise ValueError("No values, no mean.")
-    total = sum((Fraction(value) for value in values), Fraction(0)) / len(values)
-    return bpb(_decimal(total))
+    whole, unit = _integers(values)
+    return bpb(_decimal(Fraction(sum(whole), len(whole)) * unit))
 
 
 def standard_deviation(values: Sequence[Decimal]) -> Decimal:
@@ -114,12 +117,29 @@ def standard_deviation(values: Sequence[Decimal]) -> Decimal:
     """
     if len(values) < 2:
         raise ValueError("A standard deviation needs two values.")
-    exact = [Fraction(value) for value in values]
-    centre = sum(exact, Fraction(0)) / len(exact)
-    variance = sum(((value - centre) ** 2 for value in exact), Fraction(0)) / (len(exact) - 1)
+    whole, unit = _integers(values)
+    n = len(whole)
+    # In integers Σ(x - mean)² = (n Σx² - (Σx)²) / n loses nothing.
+    squares = n * sum(value * value for value in whole) - sum(whole) ** 2
+    variance = Fraction(squares, n * (n - 1)) * unit * unit
     with localcontext() as context:
         context.prec = PRECISION
         return _decimal(variance).sqrt()
+
+
+def _integers(values: Sequence[Decimal]) -> tuple[list[int], Fraction]:
+    """The values as integers, exactly, and the power of ten that they count.
+
+    Raises:
+        ValueError: if one of them is not a finite number.
+    """
+    exponents = [value.as_tuple().exponent for value in values]
+    if not all(isinstance(exponent, int) for exponent in exponents):
+        raise ValueError("Statistics need finite numbers.")
+    lowest = min(int(exponent) for exponent in exponents)
+    with localcontext() as context:
+        context.prec = _EXACT_DIGITS
+        return [int(value.scaleb(-lowest)) for value in values], Fraction(10) ** lowest
 
 
 def upper_factor(runs: int) -> float:
