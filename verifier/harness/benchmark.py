@@ -28,18 +28,10 @@ from verifier.harness.constants import Constants, read_constants
 from verifier.harness.draw import Draw
 from verifier.harness.evaluation import Task
 from verifier.harness.inside import CACHE, WORKSPACE, Interpreter
+from verifier.harness.published import CheckedFile, Entry, copy_checked
 from verifier.harness.rowsource import RowSource, read_rows
 from verifier.harness.scoring import Rows
-from verifier.harness.staging import (
-    PREPARE,
-    TRAIN,
-    CheckedFile,
-    Entry,
-    copy_checked,
-    lay_out_cache,
-    lay_out_plain,
-    own_disk,
-)
+from verifier.harness.staging import PREPARE, TRAIN, lay_out_cache, lay_out_plain, own_disk
 from verifier.sandbox.interface import Mount, Sandbox
 
 MINIMUM_FRESH_ROWS: Final = 16

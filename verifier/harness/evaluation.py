@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -97,8 +97,13 @@ class Evaluators:
     allowed: frozenset[str] = ALLOWED
 
 
-def evaluate(graph: bytes | bytearray, task: Task, place: Evaluators) -> Evaluation:
+def evaluate(
+    graph: bytes | bytearray, task: Task, place: Evaluators, *, workers: Callable[[], Workers] = Workers
+) -> Evaluation:
     """Score and probe a graph.
+
+    Args:
+        workers: Makes the threads that compute; only measurements ask for others.
 
     Raises:
         ModelUnsupported: the graph cannot be judged; ``LogitsNotFinite`` if it has no score.
@@ -110,8 +115,8 @@ def evaluate(graph: bytes | bytearray, task: Task, place: Evaluators) -> Evaluat
         if (names, first.outputs) != (second.load(graph, place.allowed), second.outputs):
             raise ModelUnsupported("Two evaluators read the same graph differently.")
         loaded = time.monotonic()
-        with Workers() as workers:
-            passage = _Passage(task, first, second, workers)
+        with workers() as threads:
+            passage = _Passage(task, first, second, threads)
             passage.run()
         peak = max(first.usage().peak_memory_bytes, second.usage().peak_memory_bytes)
         now = time.monotonic()

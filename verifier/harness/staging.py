@@ -2,26 +2,23 @@
 
 Invariants:
 
-- only bytes that were checked against the manifest's roots are shown, from a private copy;
+- only private copies of files with the manifest's roots are shown (``verifier.harness.published``);
 - the validation shard of a training run is a decoy: the bytes of a training shard under its name; the fresh
   shard is not there at all;
-- links, devices and paths that leave their folder are refused.
+- paths that leave their folder are refused.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from pathlib import Path
+from typing import Final
 
 from armlx_chain.errors import CandidateError, VerifierFault
-from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import Root
+from verifier.harness.published import CheckedFile, contained
 
 PREPARE: Final = "prepare.py"
 TRAIN: Final = "train.py"
@@ -36,105 +33,6 @@ import harness_shim as _harness_shim
 _harness_sys.path.remove("/armlx/harness")
 _harness_shim.install(globals())
 """
-
-
-class Entry(Protocol):
-    """One file of the benchmark, as its manifest states it."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def root(self) -> Root: ...
-    @property
-    def role(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedFile:
-    """A private copy of a benchmark file whose root was right when it was made.
-
-    Attributes:
-        stamp: Size, time of last change and inode of the copy then.
-    """
-
-    path: str
-    role: str
-    root: Root
-    copy: Path
-    stamp: tuple[int, int, int]
-
-    def check(self) -> None:
-        """See that the copy is still what was checked; hashed again only if size, time or inode moved.
-
-        Raises:
-            VerifierFault: if it is not.
-        """
-        try:
-            if _stamp(self.copy) != self.stamp and root_of(self.copy.read_bytes()) != self.root:
-                raise _changed(self.path, "has changed since it was checked")
-        except OSError as problem:
-            raise _changed(self.path, f"cannot be read any more ({problem.strerror})") from problem
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns, facts.st_ino
-
-
-def contained(path: str) -> PurePosixPath:
-    """A relative path that stays in its folder.
-
-    Raises:
-        VerifierFault: for anything else; such a path never comes from a checked document.
-    """
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\x00" in path or str(pure) != path:
-        raise VerifierFault(f"{path!r} is not a plain relative path.")
-    return pure
-
-
-def copy_checked(folder: Path, entries: Iterable[Entry], target: Path) -> list[CheckedFile]:
-    """Copy every file of the manifest into ``target``, checking size and root of what was read.
-
-    Raises:
-        VerifierFault: if a file is missing, a link, or not the published one.
-    """
-    checked = []
-    for entry in entries:
-        data = _read_plain(folder, contained(entry.path), entry.size)
-        if len(data) != entry.size or root_of(data) != entry.root:
-            raise _changed(entry.path, "is not the published file")
-        copy = target / entry.path
-        write_file(copy, data)
-        checked.append(CheckedFile(entry.path, str(entry.role), entry.root, copy, _stamp(copy)))
-    return checked
-
-
-def _read_plain(folder: Path, path: PurePosixPath, size: int) -> bytes:
-    """The bytes of a regular file; no component below ``folder`` may be a link."""
-    place = folder
-    for part in path.parts:
-        place = place / part
-        if place.is_symlink():
-            raise _changed(str(path), "is a link or lies behind one")
-    try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as problem:
-        raise _changed(str(path), f"cannot be read ({problem.strerror})") from problem
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _changed(str(path), "is not a regular file")
-        return stream.read(size + 1)
-
-
-def _changed(path: str, what: str) -> VerifierFault:
-    return VerifierFault(
-        f"The benchmark file {path} {what}.",
-        meaning="Without the published data nothing can be measured here.",
-        next_step="Fetch the benchmark again.",
-    )
 
 
 def write_file(path: Path, data: bytes) -> None:

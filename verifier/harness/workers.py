@@ -112,6 +112,14 @@ class Workers:
         )
         return largest
 
+    def copy(self, answer: Source, positions: int) -> None:
+        """Copy the logits of the first positions and look at none: what the hand-over alone costs."""
+
+        def work(start: int, stop: int) -> None:
+            self._block(answer, start, stop)
+
+        self._each(work, _blocks(0, positions, answer.outputs))
+
     def _block(self, answer: Source, start: int, stop: int) -> Floats:
         """A copy of the thread's own, overwritten by its next."""
         size = (stop - start) * answer.outputs
