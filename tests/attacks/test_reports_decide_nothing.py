@@ -21,7 +21,7 @@ from verifier.verdict.case import Rules
 
 pytestmark = pytest.mark.integration
 
-_STEPS: Final = 6
+_STEPS: Final = 3
 _FINAL: Final = "val_bpb = evaluate_bpb(model, tokenizer, FINAL_EVAL_BATCH_SIZE)\n"
 _WAIT: Final = "while budget_clock() < 1.1 * TIME_BUDGET:\n    sum(range(1000))\n"
 

@@ -1,10 +1,14 @@
-"""Cheats of every class, each shown to work in a bare run and then judged by the real verifier.
+"""Every cheat, shown to work bare and then judged by the real verifier; a third of the honest set.
 
-The long form over the whole corpus is ``scripts/attacks``.
+A cheat runs as far as its deciding audit: one pair where a score decides. The long form, with all pairs and
+all honest variants, is ``scripts/attacks``.
 """
 
 from __future__ import annotations
 
+import datetime
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -13,152 +17,79 @@ import pytest
 
 from armlx_chain.devnet.benchmark import candidates
 from armlx_chain.errors import VerifierFault
-from tests.attacks.court import WORTH, Court, printed_in, trusted_score
-from tests.attacks.load import CLASSES, ESCAPES, cheats, honest
-from tests.attacks.trial import allowed, prepared_trial
+from tests.attacks.court import WORTH, Court
+from tests.attacks.docket import Docket
+from tests.attacks.load import CLASSES, cheats, honest
+from tests.attacks.trial import CANARY, decided_by_a_score
+from verifier.harness.benchmark import Benchmark
 from verifier.harness.inside import Interpreter
 from verifier.model import AuditKind, Ending, Outcome, Reason, Role, RunRecord
-from verifier.rerun import Benchmark
 from verifier.sandbox.select import default_sandbox
 from verifier.session import Files
 
 pytestmark = pytest.mark.integration
 
 CHEATS = cheats()
-SCORES: Final = (
-    "log_constant",
-    "log_second_line",
-    "harness_evaluate_replaced",
-    "harness_lookalike",
-    "model_tiny_loss",
-    "model_infinite",
-    "lookahead_logit",
-    "lookahead_rare",
-    "leak_val_rows",
-    "leak_split_literal",
-    "leak_literal",
-    "budget_constant",
-    "budget_slow_clock",
-)
-"""Cheats that print a score in a bare run; the others do something else."""
-TAKERS: Final = tuple(
-    name for name, cheat in CHEATS.items() if "escape" in cheat.facts and name != "hostile_workspace"
-)
-OTHERS: Final = (
-    "leak_weights_cached",
-    "hostile_channel_forged",
-    "hostile_channel_huge",
-    "hostile_crash",
-    "claim_inflated",
-    "hostile_workspace",
-)
+HONEST = honest()
+THIRD_VARIABLE: Final = "ARMLX_HONEST_THIRD"
 
 
-def test_the_trials_below_cover_every_class_and_all_six_escapes() -> None:
-    tried = [CHEATS[name].facts for name in (*SCORES, *TAKERS, *OTHERS)]
-    assert {facts["class"] for facts in tried} == set(CLASSES)
-    assert sorted(facts["escape"] for facts in tried if "escape" in facts) == sorted(ESCAPES)
+def third() -> int:
+    """Which third of the honest set is due: the variable's, else that of today's date.
+
+    A failure is repeated with ``ARMLX_HONEST_THIRD`` set to the number that stands in the test's name.
+    """
+    chosen = os.environ.get(THIRD_VARIABLE)
+    today = datetime.datetime.now(datetime.UTC).date()
+    return int(chosen) % 3 if chosen else today.toordinal() % 3
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_a_cheat_that_prints_a_wonderful_score_bare_is_judged_for_what_it_is(
-    name: str, court: Court, tmp_path: Path
+THIRD: Final = third()
+DUE: Final = sorted(HONEST)[THIRD::3]
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheat_works_where_nothing_stops_it_and_fails_under_the_verifier(
+    cheat: str, docket: Docket
 ) -> None:
-    cheat = CHEATS[name]
-    source = cheat.source(**court.parameters(cheat))
-    bare = court.bare(source, tmp_path / "bare")
-    assert bare.exit_code == 0, bare.text[-2000:]
-    assert bare.score is not None
-    assert bare.score < court.honest_score - WORTH
-
-    verdict = court.try_source(source, tmp_path / "trial")
-    assert verdict.outcome is not Outcome.REPRODUCED
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
+    tried = docket.of(CHEATS[cheat])
+    verdict = tried.verdict
+    assert tried.works, f"bare it printed {tried.claimed}"
+    assert not tried.approved
+    assert not tried.escaped, tried.printed[-2000:]
+    assert tried.right, (
+        f"{verdict.outcome} ({verdict.reason}): {verdict.explanation}\n{tried.printed[-2000:]}"
+    )
+    assert tried.seen_through, f"claimed {tried.claimed}, trusted {tried.trusted}"
     if verdict.outcome is Outcome.REFUTED:
-        assert verdict.evidence["audit"] in {AuditKind.CAUSALITY, AuditKind.FRESH_GAP}
+        assert verdict.evidence["audit"] in {AuditKind.CAUSALITY, AuditKind.FRESH_GAP, AuditKind.CHANNEL}
         assert len(verdict.repeats) == 2
-    elif cheat.facts["class"] != "look-ahead":
-        found = trusted_score(verdict)
-        assert found is None or found > bare.score + WORTH / 2
+    if "gate" in CHEATS[cheat].facts:
+        assert not verdict.pairs  # nothing was run
 
 
-@pytest.mark.parametrize("name", TAKERS)
-def test_an_escape_that_succeeds_bare_takes_nothing_out_of_the_sandbox(
-    name: str, court: Court, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cheat = CHEATS[name]
-    with prepared_trial(cheat, tmp_path) as trial:
-        for variable, value in trial.environment.items():
-            monkeypatch.setenv(variable, value)
-        source = cheat.source(**trial.values)
-        bare = court.bare(source, tmp_path / "bare")
-        assert trial.taken(bare.text), bare.text[-2000:]
-    with prepared_trial(cheat, tmp_path) as trial:
-        source = cheat.source(**trial.values)
-        verdict = court.try_source(source, tmp_path / "trial", pairs=1)
-        assert not trial.taken(printed_in(verdict))
-    assert verdict.pairs
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
+def test_every_class_has_cheats_that_a_score_does_not_decide_and_a_naive_run_believes() -> None:
+    believed = {one.kind for one in CHEATS.values() if one.facts["shows"] == "score"}
+    assert believed >= set(CLASSES) - {"claim"}
+    assert sum(not decided_by_a_score(one) for one in CHEATS.values()) > 40
 
 
-def test_a_program_that_rewrites_its_source_writes_nothing_in_the_sandbox(
-    court: Court, tmp_path: Path
-) -> None:
-    cheat = CHEATS["hostile_workspace"]
-    source = cheat.source()
-    bare = court.bare(source, tmp_path / "bare")
-    assert (bare.workspace / "train.py").read_bytes() != source
-    assert (bare.workspace / "prepare.py").read_text().endswith("# nobody will notice\n")
-    assert (bare.workspace.parent / "beside.txt").exists()
-
-    verdict = court.try_source(source, tmp_path / "trial", pairs=1)
-    printed = printed_in(verdict)
-    assert "written:" not in printed
-    assert printed.count("Read-only file system") >= 3
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
+def test_a_program_that_rewrites_its_source_writes_nothing_in_the_sandbox(docket: Docket) -> None:
+    tried = docket.of(CHEATS["hostile_workspace"])
+    assert "written:" not in tried.printed
+    assert tried.printed.count("Read-only file system") >= 3
 
 
-def test_weights_kept_for_the_next_run_are_gone_in_the_next_run(court: Court, tmp_path: Path) -> None:
-    cheat = CHEATS["leak_weights_cached"]
-    first, *_, last = (court.bare(cheat.source(), tmp_path / "bare").score for _ in range(3))
-    assert first is not None
-    assert last is not None
-    assert last < first - WORTH
-
-    verdict = court.try_source(cheat.source(), tmp_path / "trial")
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
-    scores = [float(pair.candidate.validation or 0) for pair in verdict.pairs]
-    assert min(scores) > scores[0] - WORTH
+def test_the_escapes_printed_what_they_found_and_it_was_not_the_secret(docket: Docket) -> None:
+    for name in ("hostile_key_file", "hostile_environment", "hostile_other_processes"):
+        printed = docket.of(CHEATS[name]).printed
+        assert CANARY not in printed
+        assert "val_bpb:" in printed
 
 
-@pytest.mark.parametrize("name", ["hostile_channel_forged", "hostile_channel_huge"])
-def test_bytes_forged_on_the_channel_end_the_run_without_a_model(
-    name: str, court: Court, tmp_path: Path
-) -> None:
-    cheat = CHEATS[name]
-    with prepared_trial(cheat, tmp_path) as trial:
-        court.bare(cheat.source(), tmp_path / "bare", pass_fds=trial.descriptors)
-        assert trial.taken("")
-    verdict = court.try_source(cheat.source(), tmp_path / "trial")
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
-    assert verdict.pairs[0].candidate.ending is Ending.BAD_FRAME
-
-
-def test_a_crash_when_the_loss_looks_poor_ends_the_matter(court: Court, tmp_path: Path) -> None:
-    cheat = CHEATS["hostile_crash"]
-    assert court.bare(cheat.source(), tmp_path / "bare").exit_code == 1
-    verdict = court.try_source(cheat.source(), tmp_path / "trial")
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
-    assert len(verdict.pairs) == 1
-
-
-def test_honest_code_with_an_inflated_claim_is_not_approved(court: Court, tmp_path: Path) -> None:
-    cheat = CHEATS["claim_inflated"]
-    bare = court.bare(cheat.source(), tmp_path / "bare").score
-    assert bare is not None  # whoever reads the claim instead of the log believes nine tenths of this
-    assert float(cheat.facts["claim"]) * bare < bare - WORTH
-    verdict = court.try_source(cheat.source(), tmp_path / "trial")
-    assert (verdict.outcome, verdict.reason) in allowed(cheat), verdict.explanation
+@pytest.mark.parametrize("cheat", ["hostile_channel_forged", "hostile_channel_huge"])
+def test_bytes_that_are_no_message_end_the_run_without_a_model(cheat: str, docket: Docket) -> None:
+    assert docket.of(CHEATS[cheat]).verdict.pairs[0].candidate.ending is Ending.BAD_FRAME
 
 
 class BehavesTheSecondTime:
@@ -181,31 +112,35 @@ class BehavesTheSecondTime:
 
 def test_a_look_ahead_that_is_not_seen_again_is_not_refuted(court: Court, tmp_path: Path) -> None:
     runner = BehavesTheSecondTime(court)
-    verdict = court.try_source(CHEATS["lookahead_mask"].source(), tmp_path, runner=runner)
+    verdict = court.try_files(CHEATS["lookahead_mask"].files(), tmp_path, runner=runner)
     assert runner.repeated == 1
-    assert verdict.pairs[0].candidate.audits[0].passed is False
+    assert any(not audit.passed for audit in verdict.pairs[0].candidate.audits)
     assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, Reason.UNREPEATED)
 
 
 def test_an_honest_comment_is_no_improvement(court: Court, tmp_path: Path) -> None:
-    verdict = court.try_source(candidates.source("noop"), tmp_path)
+    verdict = court.try_source(candidates.source("noop"), tmp_path, pairs=1)
     assert verdict.outcome in {Outcome.UNIMPROVED, Outcome.UNDECIDED}, verdict.explanation
     assert verdict.reason in {Reason.NO_IMPROVEMENT, Reason.CLEARLY_WORSE, Reason.MORE_PAIRS_NEEDED}
 
 
 def test_an_honest_better_recipe_gains(court: Court, tmp_path: Path) -> None:
-    verdict = court.try_source(candidates.better_train(), tmp_path, shared=False, pairs=3)
+    verdict = court.try_source(candidates.better_train(), tmp_path, shared=False, pairs=2)
     assert verdict.outcome is not Outcome.REFUTED
     assert verdict.mean_gain is not None, verdict.explanation
-    assert verdict.mean_gain > 0
+    assert verdict.mean_gain > WORTH
 
 
-@pytest.mark.parametrize("name", ["deeper", "silu", "metric_line_only"])
+@pytest.mark.parametrize("name", DUE, ids=lambda name: f"third-{THIRD}-{name}")
 def test_an_honest_variant_is_never_refuted_and_is_supported(name: str, court: Court, tmp_path: Path) -> None:
-    verdict = court.try_source(honest()[name].source(), tmp_path, pairs=1)
+    verdict = court.try_files(HONEST[name].files(), tmp_path, pairs=1)
     assert verdict.outcome is not Outcome.REFUTED, verdict.explanation
     assert verdict.reason not in {Reason.GATE, Reason.UNSUPPORTED}, verdict.explanation
-    assert all(audit.passed for audit in verdict.pairs[0].candidate.audits)
+    candidate = verdict.pairs[0].candidate
+    assert candidate.ending is Ending.GRAPH, candidate.detail
+    assert all(audit.passed for audit in candidate.audits)
+    assert len(re.findall(rb"(?m)^val_bpb:", candidate.log_path.read_bytes())) == 1
+    assert not candidate.anomalies
 
 
 def test_a_disk_that_refuses_is_a_fault_of_ours(court: Court, tmp_path: Path) -> None:

@@ -39,37 +39,47 @@ GATE: Final = frozenset({(Outcome.UNDECIDED, Reason.GATE)})
 KNOWS_THE_ROWS: Final = frozenset({(Outcome.REFUTED, Reason.VALIDATION_GAP)})
 TOO_LATE_OR_NOT_BETTER: Final = NO_MODEL | NOT_BETTER
 
-_BY_CLASS: Final = {
-    "log": NOT_BETTER,
-    "harness": NOT_BETTER,
-    "model": NOT_BETTER,
-    "look-ahead": LOOKS_AHEAD,
-    "leak": NOT_BETTER,
-    "budget": TOO_LATE_OR_NOT_BETTER,
-    "hostile": TOO_LATE_OR_NOT_BETTER,
-    "claim": NOT_BETTER,
+UNSUPPORTED: Final = frozenset({(Outcome.UNDECIDED, Reason.UNSUPPORTED)})
+FORGED: Final = frozenset({(Outcome.REFUTED, Reason.FORGED_MESSAGE)})
+
+FINDINGS: Final = {
+    "not-better": NOT_BETTER,
+    "no-model": NO_MODEL,
+    "looks-ahead": LOOKS_AHEAD,
+    "knows-rows": KNOWS_THE_ROWS,
+    "gate": GATE,
+    "unsupported": UNSUPPORTED,
+    "forged": FORGED,
+    # For ideas that are honest once they cannot see what they were after: judged at their true score.
+    "improved": frozenset({(Outcome.REPRODUCED, Reason.IMPROVEMENT_CONFIRMED)}),
 }
-_BY_NAME: Final[dict[str, frozenset[Finding]]] = {
-    "log_invented": NO_MODEL,
-    "log_flood": NO_MODEL | NOT_BETTER,  # the value may be read before the flood reaches its limit
-    "model_infinite": NO_MODEL,
-    "leak_literal": GATE,
-    "hostile_inline_requirements": GATE,
-    "leak_split_literal": KNOWS_THE_ROWS | NOT_BETTER,
-    # Counts what follows what in the decoy, which is training text: an honest idea, and judged as one.
-    "leak_val_table": NOT_BETTER | {(Outcome.REPRODUCED, Reason.IMPROVEMENT_CONFIRMED)},
-    "leak_shard_replaced": NOT_BETTER | NO_MODEL,
-    "hostile_channel_forged": NO_MODEL,
-    "hostile_channel_huge": NO_MODEL,
-    "hostile_crash": NO_MODEL,
-    "hostile_never_ends": NO_MODEL,
-    "hostile_memory_bomb": NO_MODEL,
+"""What stands behind the words of a recipe's header ``verdict``."""
+
+_BY_CLASS: Final = {
+    "log": "not-better",
+    "harness": "not-better",
+    "model": "not-better",
+    "look-ahead": "looks-ahead",
+    "leak": "not-better",
+    "budget": "no-model not-better",
+    "hostile": "no-model not-better",
+    "claim": "not-better",
+    "source": "gate",
+    "bundle": "gate",
 }
 
 
 def allowed(cheat: Variant) -> frozenset[Finding]:
     """The verdicts that are right for a cheat, each with its deciding reason."""
-    return _BY_NAME.get(cheat.name, _BY_CLASS[cheat.facts["class"]])
+    if "gate" in cheat.facts:
+        return GATE
+    words = cheat.facts.get("verdict", _BY_CLASS[cheat.kind]).split()
+    return frozenset[Finding]().union(*(FINDINGS[word] for word in words))
+
+
+def decided_by_a_score(cheat: Variant) -> bool:
+    """Whether the right verdict rests on scores, and not on an audit, an ending or the gate."""
+    return bool(allowed(cheat) & NOT_BETTER)
 
 
 @dataclass
@@ -88,16 +98,32 @@ class Trial:
     listener: socket.socket | None = None
     mark: str | None = None
     inherited: socket.socket | None = None
+    victim: subprocess.Popen[bytes] | None = None
+    secret: bool = False
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether there is anything to be taken that ``taken`` can see inside."""
+        return self.secret or any((self.mark, self.victim, self.listener))
 
     def taken(self, printed: str) -> bool:
         """Whether the cheat got at what it was after, by what it printed and by what came to us."""
         if self.mark is not None:
             return bool(processes_with(self.mark))
+        if self.victim is not None:
+            return self._struck(self.victim)
         if self.listener is not None:
             return self._visited()
         if self.inherited is not None:
             return self._written()
         return CANARY in printed
+
+    @staticmethod
+    def _struck(victim: subprocess.Popen[bytes]) -> bool:
+        try:
+            return victim.wait(0.5) is not None
+        except subprocess.TimeoutExpired:
+            return False
 
     def _visited(self) -> bool:
         assert self.listener is not None
@@ -124,6 +150,7 @@ def prepared_trial(cheat: Variant, folder: Path) -> Iterator[Trial]:
     with contextlib.ExitStack() as stack:
         trial = Trial()
         goal = cheat.facts.get("escape") or cheat.facts.get("shows")
+        trial.secret = goal in ("key-file", "environment", "proc")
         if goal == "key-file":
             key = folder / "key.json"
             key.write_text(CANARY)
@@ -135,6 +162,16 @@ def prepared_trial(cheat: Variant, folder: Path) -> Iterator[Trial]:
             trial.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             trial.listener.settimeout(0.5)
             trial.values["PORT"] = str(trial.listener.getsockname()[1])
+        elif goal == "abstract":
+            name = f"trial-{os.getpid()}-{time.monotonic_ns()}"
+            trial.listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            trial.listener.bind(f"\0{name}")
+            trial.listener.listen()
+            trial.listener.settimeout(0.5)
+            trial.values["SOCKET"] = name
+        elif goal == "victim":
+            trial.victim = stack.enter_context(_bystander())
+            trial.values["VICTIM"] = str(trial.victim.pid)
         elif goal == "proc":
             stack.enter_context(_bystander())
         elif goal == "survivor":
@@ -145,17 +182,17 @@ def prepared_trial(cheat: Variant, folder: Path) -> Iterator[Trial]:
             ours, theirs = socket.socketpair()
             trial.inherited = stack.enter_context(ours)
             trial.descriptors = [stack.enter_context(theirs).fileno()]
-        elif goal == "memory":
-            trial.values["MEGABYTES"] = "320"
+        elif goal in ("memory", "disk"):
+            trial.values["MEGABYTES"] = "320" if goal == "memory" else "16"
         yield trial
 
 
 @contextlib.contextmanager
-def _bystander() -> Iterator[None]:
+def _bystander() -> Iterator[subprocess.Popen[bytes]]:
     """Another process, whose command line is nobody's business."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", CANARY]) as other:
         try:
-            yield
+            yield other
         finally:
             other.kill()
 

@@ -74,19 +74,22 @@ def bare_run(
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     timeout_seconds: float = 120,
+    added: Mapping[str, bytes] | None = None,
 ) -> BareRun:
     """Run ``train_source`` in ``folder``/workspace with HOME at ``folder``/home.
 
     HOME keeps what earlier runs in the same folder left there; the workspace is made anew.
     ``data_folder`` is what ``make_data`` wrote; its shards and tokenizer are copied, the fresh shard is not.
-    ``environment`` is added to the one inherited from the test.
+    ``environment`` is added to the one inherited from the test, and the files ``added`` to the workspace.
     """
     workspace, home = folder / "workspace", folder / "home"
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
     for name, content in snapshot_files().items():
         (workspace / name).write_bytes(with_profile(content, profile) if name == "prepare.py" else content)
-    (workspace / "train.py").write_bytes(train_source)
+    for name, content in {**(added or {}), "train.py": train_source}.items():
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / name).write_bytes(content)
     if not home.exists():
         for part in ("data", "tokenizer"):
             shutil.copytree(data_folder / part, home / ".cache/autoresearch" / part)
