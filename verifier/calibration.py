@@ -288,7 +288,7 @@ class _Lab:
         if self._found:
             missing = len(labels) - len(self._found)
             text = f"{len(self._found)} of {len(labels)} runs were finished before; {missing} are left."
-            self._progress(Progress(text, 0, Role.BASELINE))
+            self._progress(Progress(text, 0))
 
     def waits_for(self, labels: Sequence[str]) -> bool:
         """Whether any of these runs is not known yet."""

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armlx_chain.errors import VerifierFault
+from tests.machine.laboratory import TRAIN, Cut, Laboratory
 from verifier.calibration import Plan, drift_of, measure, t_quantile
 from verifier.calibrationfile import calibration_path, find, load, save, stored_for
 from verifier.calibrationruns import RESUME_SECONDS, KeptRuns
-from verifier.model import Role, RunRecord
 from verifier.session import Progress
 from verifier.simulate import Machine, SimRunner
 from verifier.verdict.constants import CALIBRATION_DAYS
@@ -24,39 +24,8 @@ from verifier.verdict.statistics import standard_deviation, upper_bound
 
 pytestmark = pytest.mark.unit
 
-TRAIN = b"import mlx.core as mx\nmx.random.seed(42)\n"
 HERE = {"hardware_class": "cpu, simulated, 2 cores, 8 GiB", "environment": "ab" * 32}
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
-
-
-class Cut(Exception):
-    """The process is killed."""
-
-
-class Laboratory:
-    """A simulated runner that writes its logs, and is cut off before a given run."""
-
-    def __init__(self, die_before: int = 10_000, seed: int = 0) -> None:
-        self.inner = SimRunner(Machine(noise=0.01), seed=seed)
-        self.die_before = die_before
-        self.labels: list[str] = []
-        self.seeds: set[bytes] = set()
-
-    def run(self, role: Role, files, *, run_folder: Path, deadline_seconds, seed: bytes) -> RunRecord:
-        if len(self.labels) >= self.die_before:
-            run_folder.mkdir(parents=True)
-            (run_folder / "run.log").write_text("half a line")
-            raise Cut
-        self.labels.append(run_folder.name)
-        self.seeds.add(seed)
-        record = self.inner.run(
-            role, files, run_folder=run_folder, deadline_seconds=deadline_seconds, seed=seed
-        )
-        run_folder.mkdir(parents=True)
-        (run_folder / "model.mlxfn").write_bytes(b"big")
-        (run_folder / "run.log").write_bytes(b"")
-        empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        return replace(record, log_path=run_folder / "run.log", log_sha256=empty)
 
 
 def open_kept(root: Path, *, program: bytes = TRAIN, again: bool = False, now: float = 1000.0, **more: str):
