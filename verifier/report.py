@@ -1,5 +1,7 @@
 """A verdict for machines and for people. Pure.
 
+- The chances of a fresh session (``verifier.verdict.prospect``) and the interval of the gain are shown with
+  it; neither decides anything.
 - ``to_tree`` has no floats: figures are text, so the tree can be written as canonical JSON and signed.
 - Text that came from a stranger (a log's metric, an ending's detail) is shown in ASCII and cut.
 - Every report says what was *not* proven and what would change the verdict.
@@ -8,52 +10,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from verifier.model import Audit, Bpb, Noise, Outcome, Pair, Reason, RunRecord, Verdict
-from verifier.verdict.constants import ACCEPT_AT, MINIMUM_PAIRS, REJECT_AT
+from verifier.model import Audit, AuditKind, Bpb, Noise, Outcome, Pair, RunRecord, Verdict
+from verifier.verdict.constants import ACCEPT_AT, FIRST_LIMIT, LAST_LIMIT, MINIMUM_PAIRS, REJECT_AT
+from verifier.verdict.prospect import Chances, Prospect, of_verdict
 from verifier.verdict.statistics import mean
+from verifier.verdict.words import FOUND, NOT_PROVEN, WORDS
 
-_NOT_PROVEN: Final = (
-    "Not proven: that the miner ran anything, that the result carries over to other hardware, that the idea "
-    "is new, that no prior knowledge below the size limit is in the source, that this verifier is honest."
-)
-_FOUND: Final = {
-    Outcome.REPRODUCED: (
-        "Proven: code with this root, given only the training data, produced within the deadline on this "
-        "machine a fixed function of a bounded window of tokens, causal but for a bounded fraction of "
-        "positions, whose normalised scores on the pinned rows and on fresh rows are the ones shown."
-    ),
-    Outcome.UNIMPROVED: (
-        "Found: on this machine the candidate is not better than the control by more than noise. That is no "
-        "fault of the miner's, and nothing is sent."
-    ),
-    Outcome.REFUTED: "Proven: the fault named above, twice and independently, and nothing else.",
-    Outcome.UNDECIDED: "Proven: nothing about the candidate. Nothing is sent, and others may try.",
+_LIMITS: Final = {
+    AuditKind.CAUSALITY: "largest-move-nats",
+    AuditKind.FRESH_GAP: "z",
 }
-
-_ROOM_FOR_CHANGE: Final = {
-    Reason.IMPROVEMENT_CONFIRMED: "A control or current best that moves before settlement supersedes it.",
-    Reason.NO_IMPROVEMENT: "Only a changed candidate: its gain is below the smallest one the test looks for.",
-    Reason.CLEARLY_WORSE: "Only a changed candidate.",
-    Reason.RUN_WITHOUT_MODEL: "A candidate that hands over its model in every run, within the deadline.",
-    Reason.CAUSALITY_VIOLATED: "Evidence that one of the two failed audits or their controls was in error.",
-    Reason.VALIDATION_GAP: "Evidence that one of the two failed audits or their controls was in error.",
-    Reason.FORGED_MESSAGE: "Evidence that one of the two failed audits or their controls was in error.",
-    Reason.COPIED: "Proof that the other proposal was not earlier, or its bundle not this one.",
-    Reason.GATE: "A candidate that keeps to the mutable surface and the source rules.",
-    Reason.EVIDENCE: "Complete evidence that matches its digests and signature.",
-    Reason.UNSUPPORTED: "A model that can be exported as a graph of the supported primitives.",
-    Reason.CONTROL_UNAVAILABLE: "A provable copy of the current best's code.",
-    Reason.CONTROL_FAILED: "A machine on which the control runs and passes its audits.",
-    Reason.TOO_NOISY: "A quieter machine, or a new calibration.",
-    Reason.MORE_PAIRS_NEEDED: "More pairs on this machine, up to 24.",
-    Reason.SEED_UNAVAILABLE: "The block from whose hash the rows are drawn, once it is final.",
-    Reason.VERIFIER_FAULT: "A repaired verifier.",
-    Reason.UNREPEATED: "A new session: the audit failed in one run and not in another.",
-    Reason.UNCALIBRATED: "A calibration of the audit's threshold on this hardware class.",
-}
+"""The figure by which the least clean of several passed audits is chosen for the text."""
 
 
 def to_tree(verdict: Verdict) -> dict[str, Any]:
@@ -81,14 +51,45 @@ def to_tree(verdict: Verdict) -> dict[str, Any]:
         "candidate_mean": _figure(candidate),
         "pairs": [_pair_tree(verdict, index, pair) for index, pair in enumerate(verdict.pairs)],
         "repeats": [_run_tree(record) for record in verdict.repeats],
+        "prospect": _prospect_tree(of_verdict(verdict)),
+        "accepted_here": verdict.outcome is Outcome.REPRODUCED,
         "limits": list(limits_of(verdict)),
-        "would_change": _ROOM_FOR_CHANGE[verdict.reason],
+        "means": WORDS[verdict.reason].means,
+        "next_step": WORDS[verdict.reason].next_step,
+        "would_change": WORDS[verdict.reason].change,
+    }
+
+
+def _prospect_tree(view: Prospect | None) -> dict[str, Any] | None:
+    if view is None:
+        return None
+    return {
+        "pairs": view.pairs,
+        "gain_interval": {
+            "low": str(view.gain.low),
+            "high": str(view.gain.high),
+            "confidence": str(view.gain.confidence),
+            "formula": view.gain.formula,
+        },
+        "fresh_session": _chances_tree(view.fresh, FIRST_LIMIT),
+        "fresh_session_continued": _chances_tree(view.continued, LAST_LIMIT),
+        "more_pairs_expected": str(view.more_pairs),
+    }
+
+
+def _chances_tree(chances: Chances, limit: int) -> dict[str, Any]:
+    return {
+        "up_to_pairs": limit,
+        "reproduced": str(chances.reproduced),
+        "unimproved": str(chances.unimproved),
+        "undecided": str(chances.undecided),
+        "pairs_expected": str(chances.pairs),
     }
 
 
 def limits_of(verdict: Verdict) -> tuple[str, str]:
     """What the verdict proves, and what no verdict of this rule proves."""
-    return _FOUND[verdict.outcome], _NOT_PROVEN
+    return FOUND[verdict.outcome], NOT_PROVEN
 
 
 def absolute_means(verdict: Verdict) -> tuple[Bpb | None, Bpb | None]:
@@ -172,6 +173,7 @@ def to_text(verdict: Verdict) -> str:
 
 def _lines(verdict: Verdict) -> Iterator[str]:
     yield f"Verdict: {verdict.outcome.value.upper()} ({verdict.reason.value})"
+    yield WORDS[verdict.reason].means
     yield plain(verdict.explanation, 1000)
     yield ""
     yield f"Rule {verdict.rule}: accept at llr {ACCEPT_AT} and {MINIMUM_PAIRS} pairs, refuse at {REJECT_AT}."
@@ -187,6 +189,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
             f"Mean gain {short(verdict.mean_gain)}, lower bound {short(verdict.lower_bound)}, "
             f"llr {short(verdict.llr)} after {len(verdict.gains)} pairs."
         )
+    yield from _prospect_lines(verdict)
     yield from _audit_lines(verdict)
     yield from (f"Worth a look, decides nothing: {plain(flag)}" for flag in verdict.flags)
     if verdict.outcome is Outcome.REFUTED:
@@ -195,7 +198,40 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield from (f"  {name}: {plain(value, 200)}" for name, value in sorted(verdict.evidence.items()))
     yield ""
     yield from limits_of(verdict)
-    yield f"What would change this verdict: {_ROOM_FOR_CHANGE[verdict.reason]}"
+    yield f"What would change this verdict: {WORDS[verdict.reason].change}"
+    yield f"What to do next: {WORDS[verdict.reason].next_step}"
+
+
+def _prospect_lines(verdict: Verdict) -> Iterator[str]:
+    view = of_verdict(verdict)
+    accepted = "yes" if verdict.outcome is Outcome.REPRODUCED else "no"
+    if view is None:
+        if verdict.pairs:
+            yield f"Accepted on this machine: {accepted}."
+        return
+    gain, fresh = view.gain, view.fresh
+    yield (
+        f"The true gain lies between {short(gain.low)} and {short(gain.high)} "
+        f"({gain.confidence:.0%} interval, {gain.formula}, with s and n as above)."
+    )
+    yield (
+        f"Accepted on this machine: {accepted}. A fresh session here would approve it with about "
+        f"{_percent(fresh.reproduced)} percent, call it unimproved with {_percent(fresh.unimproved)} and "
+        f"decide nothing with {_percent(fresh.undecided)}, in {fresh.pairs} pairs on average."
+    )
+    if view.more_pairs:
+        yield (
+            f"Continued to {LAST_LIMIT} pairs at most, this test is expected to take {view.more_pairs} more; "
+            f"a fresh one of that length approves with about {_percent(view.continued.reproduced)} percent."
+        )
+
+
+def _percent(share: Decimal) -> str:
+    """A chance in whole percent, never rounded to certainty."""
+    whole = round(100 * share)
+    if 0 < whole < 100:
+        return str(whole)
+    return "less than 1" if whole == 0 else "more than 99"
 
 
 def _noise_lines(noise: Noise) -> Iterator[str]:
@@ -231,14 +267,31 @@ def _audit_lines(verdict: Verdict) -> Iterator[str]:
     records = [run for pair in verdict.pairs for run in (pair.control, pair.candidate)] + list(
         verdict.repeats
     )
-    total = sum(len(record.audits) for record in records)
-    failed = [(record, audit) for record in records for audit in record.audits if not audit.passed]
-    if total:
-        yield f"Audits: {total} carried out, {len(failed)} failed."
+    made = [(record, audit) for record in records for audit in record.audits]
+    failed = [(record, audit) for record, audit in made if not audit.passed]
+    if made:
+        yield f"Audits: {len(made)} carried out, {len(failed)} failed."
     for record, audit in failed:
-        figures = ", ".join(f"{plain(name, 64)} {plain(value, 80)}" for name, value in audit.figures.items())
-        yield f"  failed: {audit.kind.value} on a {record.role.value} run ({figures})"
+        yield f"  failed: {audit.kind.value} on a {record.role.value} run ({_figures_of(audit)})"
+    for kind in AuditKind:
+        passed = [audit for record, audit in made if audit.kind is kind and audit.passed]
+        if passed:
+            worst = max(passed, key=lambda audit: _size(audit.figures.get(_LIMITS.get(kind, ""), "")))
+            yield f"  passed: {kind.value}, {len(passed)} times, at the closest with {_figures_of(worst)}"
     yield from _oddities(records)
+
+
+def _figures_of(audit: Audit) -> str:
+    return ", ".join(f"{plain(name, 64)} {plain(value, 80)}" for name, value in audit.figures.items())
+
+
+def _size(figure: str) -> Decimal:
+    """A figure's number for comparing; what is none counts least."""
+    try:
+        number = Decimal(figure)
+    except InvalidOperation:
+        return Decimal(-1)
+    return number if number.is_finite() else Decimal(-1)
 
 
 def _oddities(records: Sequence[RunRecord]) -> Iterator[str]:

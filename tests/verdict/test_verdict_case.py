@@ -19,6 +19,7 @@ from verifier.simulate import record
 from verifier.verdict.case import Case, Rules, Want, next_step, passes
 from verifier.verdict.constants import RULE_ID
 from verifier.verdict.plain import WITHOUT_RUNS, CopyEvidence, judge_copy, without_runs
+from verifier.verdict.words import WORDS
 
 pytestmark = pytest.mark.unit
 
@@ -526,4 +527,37 @@ def test_every_verdict_has_a_report_in_text_and_as_canonical_json():
         assert one.outcome.value.upper() in text
         assert "Not proven" in text
         assert "What would change this verdict" in text
+        assert "What to do next" in text
         assert (one.outcome is Outcome.REPRODUCED) == ("produced within the deadline" in text)
+
+
+@pytest.mark.parametrize("reason", sorted(Reason))
+def test_every_reason_says_what_it_means_what_to_do_and_what_would_change_it(reason):
+    words = WORDS[reason]
+    for sentence in (words.means, words.next_step, words.change):
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
+        assert 8 < len(sentence) < 300
+        assert sentence.isprintable()
+    assert len({words.means, words.next_step, words.change}) == 3
+    tree = next(to_tree(one) for one in every_kind_of_verdict() if one.reason is reason)
+    assert (tree["means"], tree["next_step"], tree["would_change"]) == (
+        words.means,
+        words.next_step,
+        words.change,
+    )
+
+
+def test_no_reason_that_may_be_the_verifiers_doing_blames_the_miner():
+    for one in every_kind_of_verdict():
+        if one.outcome is not Outcome.REFUTED:
+            text = to_text(one).lower()
+            assert not any(word in text for word in ("cheat", "fraud", "dishonest", "guilty"))
+
+
+def test_a_refutation_shows_both_runs_both_controls_and_the_audits_figures():
+    text = to_text(guilty(causality=False))
+    for name in ("first-probes", "first-control-probes", "second-probes", "second-control-probes"):
+        assert f"{name}: 64" in text
+    assert "failed: causality on a candidate run (probes 64)" in text
+    assert "passed: causality, 2 times" in text
