@@ -1,8 +1,8 @@
 """The rule a second time, written from its description and from nothing else, in whole numbers.
 
 Figures are integers of a billionth of a bit per byte. With sigma = m/2 one pair adds (D - sigma)/sigma, so
-that the ratio reaches 6.9 where ten times the sum of (2D - m) reaches 69 m. Quantiles of chi-square come from the
-closed forms for even and for odd degrees of freedom, not from the incomplete gamma function.
+that the ratio reaches 6.9 where ten times the sum of (2D - m) reaches 69 m. Quantiles of chi-square come
+from the closed forms for even and for odd degrees of freedom, not from the incomplete gamma function.
 """
 
 from __future__ import annotations

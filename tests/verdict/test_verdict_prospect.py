@@ -57,7 +57,7 @@ def test_the_interval_holds_the_true_gain_about_as_often_as_it_says():
         counted = np.arange(FIRST_LIMIT) < used[:, None]
         means = (figures * counted).sum(axis=1) / used
         covered = np.abs(means - gain) <= 1.96 * np.sqrt(2.0 / used)
-        assert np.mean(covered) >= 0.92
+        assert np.mean(covered) >= 0.905
 
 
 def test_the_chances_are_those_of_the_posterior_predictive_distribution():
@@ -93,9 +93,9 @@ def test_better_pairs_never_lower_the_chance():
     assert chances[-1] > Decimal("0.95")
 
 
-def test_a_noise_from_few_runs_makes_the_finding_less_sure():
+def test_a_noise_from_few_runs_leaves_more_room_for_no_improvement():
     few = replace(KNOWN, runs=6)
-    assert view(*["0.03"] * 4, known=few).fresh.reproduced < view(*["0.03"] * 4).fresh.reproduced
+    assert view(*["0.03"] * 4, known=few).fresh.unimproved > view(*["0.03"] * 4).fresh.unimproved
 
 
 def test_a_calibration_without_its_plain_estimate_is_read_by_its_bound():

