@@ -11,7 +11,7 @@ import click
 from armlx_chain.chain.contracts import Project, Status
 from armlx_chain.claims.publish import PublishedProject
 from armlx_chain.cli.demonstration import patience
-from armlx_chain.cli.demonstration.cheats import forge
+from armlx_chain.cli.demonstration.cheats import bare_runs, forge
 from armlx_chain.cli.demonstration.project import Measured, measure_baseline, publish
 from armlx_chain.cli.demonstration.stage import CAST, Stage, require, set_stage, show, tell, title
 from armlx_chain.cli.output import coin
@@ -51,7 +51,7 @@ def play(folder: Path, *, engine: str) -> Ending:
         tell(
             "The unmodified train.py runs several times in the sandbox. Identical honest runs differ; by how",
             "much is measured. Six control and two seed runs are a shortcut for a demonstration; the rule",
-            "demands 20 and 8.",
+            "demands 20 and 8. For the same reason half the usual rows are scored.",
         )
         measured = measure_baseline(stage)
         project = publish(stage, measured)
@@ -167,8 +167,11 @@ def _act_validate(stage: Stage) -> None:
 def _act_cheats(stage: Stage, measured: Measured, honest: Path) -> tuple[str, str]:
     title(7, "Two cheats: one prints a wonderful figure, one lets its model see the next token")
     values = []
-    for who, name in (("printer", candidates.PRINTER), ("peeker", candidates.LOOKAHEAD)):
-        folder, value = forge(stage, measured, train=candidates.source(name), who=who, honest_folder=honest)
+    cheats = {"printer": candidates.PRINTER, "peeker": candidates.LOOKAHEAD}
+    programs = {who: candidates.source(name) for who, name in cheats.items()}
+    logs = bare_runs(stage, measured, programs)
+    for who, train in programs.items():
+        folder, value = forge(stage, train=train, log=logs[who], who=who, honest_folder=honest)
         values.append(value)
         tell("", f"{who} runs a cheating train.py bare; it prints val_bpb {value}, and that is claimed:")
         given = ["--run", folder / "run.log", "--stake", STAKE, "--reward-recipient", stage.cold]
