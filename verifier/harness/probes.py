@@ -77,7 +77,9 @@ def block_movement(before: Floats, after: Floats) -> float:
     if np.array_equal(before, after):
         return 0.0
     shift: Doubles = log_normalisers(after) - log_normalisers(before)
-    moved = np.subtract(after, before, dtype=np.float64)
+    # Each below its own largest logit: what is common to a position's logits must not hide how they differ.
+    moved = np.subtract(after, after.max(axis=-1, keepdims=True), dtype=np.float64)
+    moved -= np.subtract(before, before.max(axis=-1, keepdims=True), dtype=np.float64)
     moved -= shift[:, None]
     return float(np.abs(moved, out=moved).max())
 

@@ -69,9 +69,11 @@ def block_positions(outputs: int) -> int:
 
 
 def log_normalisers(logits: Floats) -> Doubles:
-    """ln Σ exp of each position's logits, shape (positions,), in float64.
+    """ln Σ exp of each position's logits, *above the largest of them*, shape (positions,), in float64.
 
-    The figure of a position depends on its own logits alone, not on the positions beside it.
+    Never less than 0 nor more than ln of the outputs. The largest logit is not added: beside one of 1e30 the
+    sum's logarithm would vanish from a double, and every token would seem certain. The figure of a position
+    depends on its own logits alone, not on the positions beside it.
 
     Raises:
         LogitsNotFinite: if a logit is infinite or not a number.
@@ -90,7 +92,8 @@ def _block_normalisers(logits: Floats) -> Doubles:
         raise LogitsNotFinite("The model's logits are not all finite numbers, so it has no score.")
     block = np.subtract(logits, top[:, None], dtype=np.float64)
     np.exp(block, out=block)
-    return top.astype(np.float64) + np.log(block.sum(axis=-1))
+    found: Doubles = np.log(block.sum(axis=-1))
+    return found
 
 
 def token_losses(logits: Floats, targets: Tokens) -> Doubles:
@@ -103,8 +106,10 @@ def token_losses(logits: Floats, targets: Tokens) -> Doubles:
     Raises:
         LogitsNotFinite: if a logit is infinite or not a number.
     """
+    normalisers = log_normalisers(logits)
     chosen = logits[np.arange(targets.size), targets].astype(np.float64)
-    return log_normalisers(logits) - chosen
+    losses: Doubles = normalisers + (logits.max(axis=-1).astype(np.float64) - chosen)
+    return losses
 
 
 def counted_nats(losses: Doubles, sizes: NDArray[np.int32]) -> float:
