@@ -27,7 +27,7 @@ from armlx_chain.protocol.model import Protocol
 from verifier.environments import tree
 from verifier.environments.commands import Requirements, Run, Step, Sync, read_setup
 from verifier.environments.lockfile import Lock, read_lock, satisfies, usable_mlx
-from verifier.environments.steps import LIMITS, Operator, run_step, step_environment
+from verifier.environments.steps import LIMITS, UV_VARIABLES, Operator, run_step, step_environment
 from verifier.environments.store import LOG, EnvironmentStore, Made, Record, digest_of
 from verifier.environments.uvtool import Uv, find_uv
 from verifier.harness.inside import HOME, WORKSPACE
@@ -250,11 +250,7 @@ class Maker:
         return commands
 
     def _uv_variables(self, folder: Path, plan: _Plan) -> dict[str, str]:
-        indexes = {
-            name: value
-            for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
-            if (value := self._operator.environ.get(name))
-        }
+        indexes = {name: value for name in UV_VARIABLES if (value := self._operator.environ.get(name))}
         return {
             "UV_CACHE_DIR": str(_UV_CACHE),
             "UV_PROJECT_ENVIRONMENT": str(folder),

@@ -48,6 +48,8 @@ PROXIES: Final = (
     "no_proxy",
 )
 """How this machine reaches the network; handed in only with it."""
+UV_VARIABLES: Final = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT")
+"""The operator's own index, and patience; handed to uv only with the network."""
 _CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 _POLL_SECONDS: Final = 0.5
 
@@ -82,7 +84,7 @@ class Operator:
 
 def operator_environ() -> dict[str, str]:
     """The variables of this process that an operator may set for the set-up phase."""
-    wanted = (*PROXIES, "UV_DEFAULT_INDEX", "UV_INDEX_URL", "ARMLX_UV", "PATH")
+    wanted = (*PROXIES, *UV_VARIABLES, "ARMLX_UV", "PATH")
     return {name: os.environ[name] for name in wanted if name in os.environ}
 
 
