@@ -1,36 +1,13 @@
 """The whole story, as a new user starts it, in a process of its own."""
 
 import json
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.e2e
-
-COMMAND = str(Path(sys.executable).parent / "armlx-chain")
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    folder = tmp_path_factory.mktemp("story")
-    home = str(tmp_path_factory.mktemp("home"))
-    environment = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        [COMMAND, "demo", "--folder", str(folder)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=1500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout, folder
 
 
 @pytest.mark.timeout(1600)
