@@ -59,7 +59,7 @@ class _Current:
     reader: LogReader
     began: float
     program: SandboxProcess | None = None
-    scoring: bool = False
+    scoring_began: float | None = None
 
 
 @dataclass(slots=True)
@@ -87,12 +87,15 @@ class LiveLine:
     """The live line of a session; as a context manager it is repainted by a thread of its own.
 
     Attributes:
-        metric: The protocol's rule for its metric; the log's own word for it is shown at the end of a run.
+        metric: The protocol's rule for its metric, which the log reader follows.
+        scoring_seconds: Wall time from the first evaluator's start to the end of the last run; ``None``
+            where none started. The program's own last words are in it.
     """
 
     painter: Painter
     metric: MetricRule | None = None
     clock: Callable[[], float] = time.monotonic
+    scoring_seconds: float | None = None
     _expected: Expectation = field(default_factory=Expectation)
     _run: _Current | None = None
     _count: int = 0
@@ -152,7 +155,7 @@ class LiveLine:
             clock=self._expected.clock,
             wall_seconds=elapsed,
             left_seconds=self._left(run.number, elapsed),
-            phase="scoring" if run.scoring else "",
+            phase="" if run.scoring_began is None else "scoring",
         )
 
     def _left(self, number: int, elapsed: float) -> float | None:
@@ -173,15 +176,19 @@ class LiveLine:
             return
         if _PROGRAM in spec.argv:
             run.program = process
-        elif run.program is not None:
-            run.scoring = True
+        elif run.program is not None and run.scoring_began is None:
+            run.scoring_began = self.clock()
 
     def _ended(self, progress: Progress, record: RunRecord) -> None:
         run, self._run = self._run, None
-        taken = 0.0 if run is None else self.clock() - run.began
+        now = self.clock()
+        taken = 0.0 if run is None else now - run.began
+        began = None if run is None else run.scoring_began
+        self.scoring_seconds = None if began is None else now - began
+        scored = "" if self.scoring_seconds is None else f" scored in {span(self.scoring_seconds)};"
         self._seconds.append(taken)
         self.painter.clear()
-        self.painter.say(f"  {progress.message} [{_used(record)}; {span(taken)} in all]")
+        self.say(f"  {progress.message} [{_used(record)};{scored} {span(taken)} in all]")
 
     def __enter__(self) -> Self:
         self._stop.clear()

@@ -42,6 +42,7 @@ from verifier.reproduction import facts_of, judge_session, write_candidate, writ
 from verifier.rerun import HarnessRunner
 from verifier.runstate import COMPLETE, RUNNING, SessionKeeper
 from verifier.sandbox.select import default_sandbox
+from verifier.session import Progress
 
 RUNS, SEED_RUNS = 6, 2
 PROBES = 128
@@ -129,9 +130,12 @@ class Bench:
     def once(self, role: Role, source: bytes, name: str) -> RunRecord:
         """One run under the harness."""
         files = {} if role is Role.BASELINE else {"train.py": source}
-        return self.prepared.runner.run(
+        self.line.progress(Progress(f"{name} starts.", 1, role))
+        record = self.prepared.runner.run(
             role, files, run_folder=self.place / "once" / name, deadline_seconds=None, seed=b"once"
         )
+        self.line.progress(Progress(f"{name} ended, {record.validation}.", 1, role, record))
+        return record
 
     def noise(self) -> Noise:
         with self.line:
@@ -266,8 +270,7 @@ def row_of(bench: Bench, name: str, noise: Noise | None) -> Row:
     else:
         verdict = bench.judged(source, name, noise)
         record = verdict.pairs[0].candidate if verdict.pairs else bench.once(Role.CANDIDATE, source, name)
-    text = record.log_path.read_bytes().decode(errors="replace").replace("\r", "\n")
-    return Row(name, bare, record, evaluation_seconds(text), verdict, _right(variant, verdict, record))
+    return Row(name, bare, record, bench.line.scoring_seconds, verdict, _right(variant, verdict, record))
 
 
 def _right(variant: Variant | None, verdict: Verdict | None, record: RunRecord) -> bool:
