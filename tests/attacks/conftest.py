@@ -8,7 +8,8 @@ import pytest
 
 from tests.attacks.court import Court, convene
 from tests.attacks.docket import Docket
-from tests.attacks.load import cheats
+from tests.attacks.load import Variant, cheats
+from tests.attacks.rotation import turns_up
 from tests.attacks.trial import CANARY, CANARY_VARIABLE
 
 AT_ONCE = 2
@@ -18,6 +19,13 @@ AT_ONCE = 2
 def court(tmp_path_factory: pytest.TempPathFactory) -> Court:
     """The small benchmark, prepared and calibrated once."""
     return convene(tmp_path_factory.mktemp("court"))
+
+
+def shown_bare(cheat: Variant) -> bool:
+    """Every escape, and a third of the others; those aimed at the verifier alone show nothing bare."""
+    if "escape" in cheat.facts:
+        return True
+    return cheat.facts["shows"] != "harness" and turns_up(cheat.name)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +41,8 @@ def docket(
         if isinstance(item, pytest.Function) and "cheat" in getattr(item, "fixturenames", ())
     ]
     known = cheats()
-    docket = Docket(court, tmp_path_factory.mktemp("docket"), workers=AT_ONCE, pairs=1)
+    place = tmp_path_factory.mktemp("docket")
+    docket = Docket(court, place, workers=AT_ONCE, pairs=1, bare=shown_bare)
     docket.add(known[name] for name in asked)
     yield docket
     docket.close()

@@ -72,8 +72,10 @@ WIDE_MARGIN: Final = 3.0
 """The same for cheats that are not on the budget, which may run two at a time: they end on what they do."""
 PAIRS: Final = 5
 """Pairs of a cheat at most, fewer than the rule allows: what is undecided by then is not approved either."""
-EVALUATOR: Final = EvaluatorLimits(seconds=30, graph_bytes=128 << 20)
+EVALUATOR: Final = EvaluatorLimits(seconds=20, graph_bytes=128 << 20)
 """What a graph may cost: far less than by default, so that trying to exceed it costs less too."""
+HARD_WALL: Final = 45.0
+"""Seconds after which a run that uses no CPU time is ended: what a program that sleeps for ever costs."""
 
 
 class SharedControls:
@@ -262,7 +264,7 @@ def convene(
         benchmark,
         sandbox,
         settings=RunSettings(
-            hard_wall_seconds=90,
+            hard_wall_seconds=HARD_WALL,
             probes=PROBES,
             limits=Limits(memory_bytes=memory_bytes),
             evaluator=EVALUATOR,

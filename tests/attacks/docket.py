@@ -7,7 +7,6 @@ against the verifier.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -57,10 +56,12 @@ class Tried:
 
     @property
     def seen_through(self) -> bool:
-        """Whether the trusted score is far from a wonderful claim, if there is one to compare."""
-        if self.variant.facts["shows"] != "score" or self.trusted is None or self.claimed is None:
+        """Whether the trusted score is far from a wonderful claim, or, where none was made, no gain."""
+        if not decided_by_a_score(self.variant) or self.trusted is None:
             return True
-        return not decided_by_a_score(self.variant) or self.trusted > self.claimed + WORTH / 2
+        if self.claimed is None:
+            return self.verdict.mean_gain is None or self.verdict.mean_gain < WORTH
+        return self.variant.facts["shows"] != "score" or self.trusted > self.claimed + WORTH / 2
 
 
 def try_cheat(
@@ -198,30 +199,18 @@ class Docket:
     """Tries cheats side by side, each as soon as there is room; ``of`` waits for one.
 
     Args:
-        alone: Repeat a trial by itself, with all its pairs, before it counts against the verifier.
-        cores: Each worker is kept on its own one of these, and so is everything that it starts.
+        pairs: Of a cheat that a score decides.
+        bare: Which cheats are run bare as well.
     """
 
     def __init__(
-        self,
-        court: Court,
-        folder: Path,
-        *,
-        workers: int,
-        pairs: int,
-        cores: Iterable[int] = (),
-        alone: bool = True,
+        self, court: Court, folder: Path, *, workers: int, pairs: int, bare: Callable[[Variant], bool]
     ) -> None:
-        self._court, self._folder, self._pairs, self._alone = court, folder, pairs, alone
-        self._cores = list(cores)
+        self._court, self._folder, self._pairs, self._bare = court, folder, pairs, bare
         self._quiet = threading.Condition()
         self._running = 0
         self._results: dict[str, Future[Tried]] = {}
-        self._pool = ThreadPoolExecutor(workers, initializer=self._settle)
-
-    def _settle(self) -> None:
-        if self._cores:
-            os.sched_setaffinity(0, {self._cores.pop()})
+        self._pool = ThreadPoolExecutor(workers)
 
     def add(self, cheats: Iterable[Variant]) -> None:
         for cheat in cheats:
@@ -238,10 +227,12 @@ class Docket:
 
     def _try(self, cheat: Variant) -> Tried:
         pairs = self._pairs if decided_by_a_score(cheat) else PAIRS
-        with self._shared():
-            found = try_cheat(self._court, cheat, self._place(cheat.name), pairs=pairs)
-        if self._alone and not (found.right and found.seen_through and found.works):
-            with self._by_itself():
+        with _Turn(self, most=1 << 30):
+            place = self._place(cheat.name)
+            found = try_cheat(self._court, cheat, place, pairs=pairs, bare=self._bare(cheat))
+        if not (found.right and found.seen_through) or found.works is False:
+            # Beside another trial, on a busy machine: it counts once it has been seen alone, with all pairs.
+            with _Turn(self, most=0):
                 found = try_cheat(self._court, cheat, self._place(f"{cheat.name}-alone"))
         return found
 
@@ -249,12 +240,6 @@ class Docket:
         place = self._folder / name
         place.mkdir(parents=True)
         return place
-
-    def _shared(self) -> _Turn:
-        return _Turn(self, most=1 << 30)
-
-    def _by_itself(self) -> _Turn:
-        return _Turn(self, most=0)
 
 
 class _Turn:

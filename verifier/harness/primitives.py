@@ -1,8 +1,9 @@
 """Which primitives a model's graph may consist of. Pure.
 
 The list is what MLX 0.32 can serialise, less ``CustomKernel``: its source text would run on the evaluator's
-device. Every other primitive is a fixed function of its inputs. Names are those of MLX's own graph listing;
-what follows a blank (``Scatter Sum``) is a variant.
+device; and less ``RandomBits``: its numbers depend on a row's place in the batch, so that a forgotten dropout
+would look like a look-ahead. Every other primitive is a fixed function of its inputs. Names are those of MLX's
+own graph listing; what follows a blank (``Scatter Sum``) is a variant.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ErfInv Exp ExpandDims Expm1 FFT Flatten Floor Full Gather GatherAxis GatherMM Ga
 GreaterEqual Hadamard Imag Inverse LayerNorm LayerNormVJP LeftShift Less LessEqual Load Log Log10 Log1p
 Log2 LogAddExp LogSumExp LogicalAnd LogicalNot LogicalOr MaskedScatter Matmul Max Maximum Min Minimum
 Multiply NaNEqual Negative NotEqual NumberOfElements Or Pad Partition Power Prod QRF Quantize
-QuantizedMatmul RMSNorm RMSNormVJP RandomBits Real Reduce Remainder Reshape RightShift RoPE Round Rsqrt
+QuantizedMatmul RMSNorm RMSNormVJP Real Reduce Remainder Reshape RightShift RoPE Round Rsqrt
 SVD Scan ScaledDotProductAttention Scatter ScatterAxis SearchSorted Select Sigmoid Sign Sin Sinh Slice
 SliceUpdate Softmax Sort Split Sqrt Square Squeeze StopGradient Subtract Sum Tan Tanh Transpose Unflatten
 View
@@ -41,9 +42,11 @@ def check_primitives(names: Iterable[str], allowed: frozenset[str] = ALLOWED) ->
     """
     foreign = sorted({name.split(" ")[0] for name in names} - allowed)
     if foreign:
+        dropout = " It draws random numbers: is a dropout left on?" if "RandomBits" in foreign else ""
         raise ModelUnsupported(
-            f"The model's graph uses {', '.join(foreign[:10])}, outside the list of primitives.",
-            next_step="Write the forward pass without custom kernels.",
+            f"The model's graph uses {', '.join(foreign[:10])}, outside the list of primitives.{dropout}",
+            next_step="Write the forward pass without custom kernels and random numbers; model.eval() turns "
+            "dropout off.",
         )
 
 
