@@ -26,9 +26,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
 
 from verifier.harness.benchmark import Benchmark
+from verifier.harness.bounds import candidate_limits, run_rules
 from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
 from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
@@ -66,20 +66,6 @@ class RunSettings:
     recheck: bool = True
     arguments: tuple[str, ...] = ()
     protocol_wall_seconds: float | None = None
-
-
-TIME_FACTOR: Final = 4
-MEMORY_FACTOR: Final = 2
-GRAPH_FACTOR: Final = 4
-"""A graph may cost this much more than the control's (trusted evaluation, section 2)."""
-_LEAST_SECONDS: Final = 120.0
-_LEAST_MEMORY: Final = 2 << 30
-"""Below these a small benchmark's limits would be noise."""
-_CPU_WALL_FACTOR: Final = 20.0
-_CPU_WALL_MOST: Final = 3600.0
-"""A program on the CPU clock may take so many times its time, and so much longer at most: one that sleeps
-uses none of it."""
-_WALL_SLACK_SECONDS: Final = 120.0
 
 
 class HarnessRunner:
@@ -150,15 +136,8 @@ class HarnessRunner:
             return replace(record, disturbances=disturbances)
 
     def _limits(self, role: Role) -> EvaluatorLimits:
-        """A candidate's graph may cost a multiple of what the control's did."""
         base = self._settings.evaluator
-        if role is not Role.CANDIDATE or self._usual is None:
-            return base
-        return EvaluatorLimits(
-            seconds=min(base.seconds, max(_LEAST_SECONDS, TIME_FACTOR * self._usual.seconds)),
-            memory_bytes=min(base.memory_bytes, max(_LEAST_MEMORY, MEMORY_FACTOR * self._usual.memory_bytes)),
-            graph_bytes=max(base.graph_bytes, GRAPH_FACTOR * self._usual.graph_bytes),
-        )
+        return candidate_limits(base, self._usual) if role is Role.CANDIDATE else base
 
     def _record(
         self, role: Role, run: _Run, conduct: Conduct, usage: Usage, log: RunLog, folder: Path
@@ -277,12 +256,12 @@ class _Run:
         )
 
     def _rules(self, deadline_seconds: float | None) -> Rules:
-        constants = self._benchmark.constants
-        expected = deadline_seconds or 3 * constants.budget_seconds
-        idle = min((_CPU_WALL_FACTOR - 1) * expected, _CPU_WALL_MOST) if constants.clock == "cpu" else 0.0
-        hard = self._settings.hard_wall_seconds or expected + idle + _WALL_SLACK_SECONDS
-        hard = min(hard, self._settings.protocol_wall_seconds or hard)
-        return Rules(constants.clock, constants.budget_seconds, deadline_seconds, hard)
+        return run_rules(
+            self._benchmark.constants,
+            deadline_seconds=deadline_seconds,
+            hard_wall_seconds=self._settings.hard_wall_seconds,
+            protocol_wall_seconds=self._settings.protocol_wall_seconds,
+        )
 
     def _judge(self, graph: bytearray) -> str:
         place = Evaluators(self._sandbox, self._benchmark.interpreter, self._limits)

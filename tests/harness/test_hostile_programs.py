@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import harness_programs as programs
@@ -199,8 +200,10 @@ def test_a_memory_bomb_ends_the_run(limited: Callable[..., RunRecord]) -> None:
 def test_a_program_that_does_not_end_after_its_value_still_has_it(
     limited: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = rerun.Rules
-    monkeypatch.setattr(rerun, "Rules", lambda *parts: real(*parts, tail_seconds=1.0))
+    real = rerun.run_rules
+    monkeypatch.setattr(
+        rerun, "run_rules", lambda *parts, **named: replace(real(*parts, **named), tail_seconds=1.0)
+    )
     record = limited(programs.program(finish=programs.FINISH + "\nspend(600)"), RunSettings(probes=16))
     assert record.ending is Ending.GRAPH, record.detail
     assert any("did not end" in anomaly for anomaly in record.anomalies)

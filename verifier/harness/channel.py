@@ -145,7 +145,7 @@ class Channel:
         return frames
 
     def _take(self) -> Frame | None:
-        """Receive once; a frame if that completed one."""
+        """Receive a header, a piece of a payload, or one after the other; a frame if that completed one."""
         try:
             if self._kind is None:
                 piece = self._end.recv(HEADER.size - len(self._header))
@@ -154,7 +154,7 @@ class Channel:
                 if len(self._header) < HEADER.size:
                     return None
                 self._open_frame()
-            elif self._have < len(self._payload):
+            if self._have < len(self._payload):
                 view = memoryview(self._payload)[self._have : self._have + _PIECE]
                 got = self._end.recv_into(view)
                 self._have += got
