@@ -2,8 +2,8 @@
 
 The list is what MLX 0.32 can serialise, less ``CustomKernel``: its source text would run on the evaluator's
 device; and less ``RandomBits``: its numbers depend on a row's place in the batch, so that a forgotten dropout
-would look like a look-ahead. Every other primitive is a fixed function of its inputs. Names are those of MLX's
-own graph listing; what follows a blank (``Scatter Sum``) is a variant.
+would look like a look-ahead. Every other primitive is a fixed function of its inputs. Names are those of
+MLX's own graph listing; what follows a blank (``Scatter Sum``) is a variant.
 """
 
 from __future__ import annotations
