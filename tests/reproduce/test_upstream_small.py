@@ -1,4 +1,4 @@
-"""The small copy of the upstream benchmark: exact replacements, and the whole way where there is a checkout."""
+"""The small copy of upstream's benchmark: exact replacements, and the whole way where there is a checkout."""
 
 from __future__ import annotations
 
