@@ -63,7 +63,7 @@ class Slate:
         Raises:
             ChannelError: there is less.
         """
-        view = memoryview(into.reshape(-1)).cast("B")
+        view = into.reshape(-1).data.cast("B")
         while view:
             got = os.preadv(self._descriptor, [view], offset)
             if got == 0:
