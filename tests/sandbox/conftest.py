@@ -56,6 +56,24 @@ def either(request: pytest.FixtureRequest, _working: str | None) -> Sandbox:
     return BubblewrapSandbox(use_cgroups=request.param == "control groups")
 
 
+@pytest.fixture(params=["control groups", "version two alone", "polling"])
+def any_way(request: pytest.FixtureRequest, _working: str | None) -> Sandbox:
+    """Every way of counting, bounding and stopping that this machine offers."""
+    if _working:
+        _missing(_working)
+    from verifier.sandbox.bubblewrap import BubblewrapSandbox
+    from verifier.sandbox.cgroups import create_group
+
+    made = BubblewrapSandbox(use_cgroups=request.param != "polling")
+    if request.param == "version two alone":
+        made._hierarchies = [row for row in made._hierarchies if row.version == 2]
+        group = create_group(memory_bytes=1 << 30, processes=64, hierarchies=made._hierarchies)
+        if group is None:
+            pytest.skip("no group of version 2 can be made here")
+        group.close()
+    return made
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """No launcher of ours and no control group of ours outlives its test."""

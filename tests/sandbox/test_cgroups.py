@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.sandbox.support import until
 from verifier.sandbox.cgroups import (
     ControlGroup,
     Hierarchy,
@@ -18,7 +20,7 @@ from verifier.sandbox.cgroups import (
     own_prefix,
     remove_stale,
 )
-from verifier.sandbox.procfs import pid_namespace
+from verifier.sandbox.procfs import is_zombie, pid_namespace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 
@@ -130,3 +132,70 @@ def test_version_two_counts_cpu_time_of_a_real_process() -> None:
 def _real(version: int) -> list[Hierarchy]:
     mounts, own = (Path("/proc/self", name).read_text() for name in ("mountinfo", "cgroup"))
     return [row for row in find_hierarchies(mounts, own) if row.version == version]
+
+
+@pytest.mark.unit
+def test_a_hierarchy_that_takes_no_process_is_given_up(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("memory", "freezer")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "cgroup.procs").write_text("")
+    group = ControlGroup(1, list(folders), cpu=folders[1], memory=folders[0], freezer=folders[1])
+    group.add(os.getpid())
+    assert group.folders == [folders[0]]
+    assert (group.cpu, group.memory, group.freezer) == (None, folders[0], None)
+    assert not folders[1].exists()
+    with pytest.raises(RuntimeError, match="no freezer"):
+        group.freeze()
+
+
+@pytest.mark.unit
+def test_freezing_waits_until_the_kernel_says_that_it_is_done(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.freeze").write_text("0")
+    events = tmp_path / "cgroup.events"
+    events.write_text("populated 1\nfrozen 0\n")
+    group = ControlGroup(2, [tmp_path], freezer=tmp_path)
+    done = threading.Timer(0.2, lambda: events.write_text("populated 1\nfrozen 1\n"))
+    done.start()
+    group.freeze()
+    assert events.read_text().endswith("frozen 1\n")
+    assert (tmp_path / "cgroup.freeze").read_text() == "1"
+    group.thaw()
+    assert (tmp_path / "cgroup.freeze").read_text() == "0"
+    done.join()
+    (tmp_path / "freezer.state").write_text("FROZEN\n")
+    first = ControlGroup(1, [tmp_path], freezer=tmp_path)
+    first.kill()
+    assert (tmp_path / "freezer.state").read_text().startswith("THAWED")
+
+
+DYING = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from verifier.sandbox.cgroups import create_group, find_hierarchies
+mounts, own = (Path("/proc/self", name).read_text() for name in ("mountinfo", "cgroup"))
+rows = [row for row in find_hierarchies(mounts, own) if row.version == int(sys.argv[1])]
+group = create_group(memory_bytes=64 << 20, processes=8, hierarchies=rows)
+if group is None or group.freezer is None: sys.exit("none")
+child = subprocess.Popen(["/bin/sleep", "300"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+group.add(child.pid)
+group.freeze()
+print(child.pid, *group.folders, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_dead_verifier_left_frozen_in_its_groups_is_ended(version: int) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(version)], capture_output=True, text=True, check=False, cwd=root
+    )
+    if "none" in done.stderr:
+        pytest.skip(f"no group of version {version} that freezes can be made here")
+    pid, *folders = done.stdout.split()
+    assert folders
+    remove_stale(_real(version), now=time.time())
+    # Another verifier that starts on this machine at the same time may have done it.
+    until(lambda: is_zombie(int(pid)) and not any(Path(folder).exists() for folder in folders))

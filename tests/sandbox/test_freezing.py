@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,14 +32,6 @@ while True:
 """
 
 
-@contextlib.contextmanager
-def ticking(sandbox: Sandbox) -> Iterator[tuple[MemoryLog, object]]:
-    log = MemoryLog()
-    with sandbox.start(python_spec(TICKING), log) as process:
-        until(lambda: set(log.head + log.tail) >= set(b"abc"))
-        yield log, process
-
-
 def still(log: MemoryLog) -> bool:
     """Whether nothing more is written: what was in the pipe has arrived, and then nothing."""
     before = -1
@@ -52,9 +42,9 @@ def still(log: MemoryLog) -> bool:
     return log.size == before
 
 
-def test_a_frozen_tree_writes_nothing_and_goes_on_when_thawed(either: Sandbox) -> None:
+def test_a_frozen_tree_writes_nothing_and_goes_on_when_thawed(any_way: Sandbox) -> None:
     log = MemoryLog()
-    with either.start(python_spec(TICKING), log) as process:
+    with any_way.start(python_spec(TICKING), log) as process:
         until(lambda: set(log.head + log.tail) >= set(b"abc"))
         for _ in range(2):
             process.freeze()
@@ -70,9 +60,9 @@ def test_a_frozen_tree_writes_nothing_and_goes_on_when_thawed(either: Sandbox) -
             until(lambda: log.size > stopped_at + 100)  # noqa: B023 (called at once)
 
 
-def test_a_frozen_tree_is_killed_like_any_other(either: Sandbox) -> None:
+def test_a_frozen_tree_is_killed_like_any_other(any_way: Sandbox) -> None:
     log = MemoryLog()
-    with either.start(python_spec(TICKING), log) as process:
+    with any_way.start(python_spec(TICKING), log) as process:
         until(lambda: log.size > 0)
         process.freeze()
         process.kill_tree()
@@ -83,7 +73,7 @@ def test_a_frozen_tree_is_killed_like_any_other(either: Sandbox) -> None:
     assert ended.killed_for == "deadline"
 
 
-def test_a_tree_that_forks_all_the_time_is_frozen_whole(either: Sandbox) -> None:
+def test_a_tree_that_forks_all_the_time_is_frozen_whole(any_way: Sandbox) -> None:
     code = """
 import os, time
 print("up", flush=True)
@@ -95,14 +85,14 @@ while True:
     os.wait()
 """
     log = MemoryLog()
-    with either.start(python_spec(code), log) as process:
+    with any_way.start(python_spec(code), log) as process:
         until(lambda: log.size > 50)
         process.freeze()
         assert still(log)
 
 
-def test_leaving_the_context_ends_a_frozen_tree(either: Sandbox) -> None:
-    with either.start(python_spec("import time; time.sleep(300)"), MemoryLog()) as process:
+def test_leaving_the_context_ends_a_frozen_tree(any_way: Sandbox) -> None:
+    with any_way.start(python_spec("import time; time.sleep(300)"), MemoryLog()) as process:
         process.freeze()
     ended = process.poll()
     assert ended is not None

@@ -90,14 +90,27 @@ class ControlGroup:
     _files: dict[Path, int] = field(default_factory=dict)
 
     def add(self, pid: int) -> None:
-        """Move a process here; whatever it forks is born here."""
-        for folder in self.folders:
-            (folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        """Move a process here; whatever it forks is born here.
+
+        A hierarchy that does not take it (an ordinary user may make a group and yet not move into it) is
+        given up, and its counters and bounds with it.
+        """
+        for folder in list(self.folders):
+            if not _write(folder / "cgroup.procs", pid):
+                self._give_up(folder)
+
+    def _give_up(self, folder: Path) -> None:
+        self.folders.remove(folder)
+        self.cpu = None if self.cpu == folder else self.cpu
+        self.memory = None if self.memory == folder else self.memory
+        self.freezer = None if self.freezer == folder else self.freezer
+        _remove(folder)
 
     def kill(self) -> None:
         """Let a frozen group feel its signals; version 2 kills what is in it by itself."""
         if self.version == 2:
-            _write(self.folders[0] / "cgroup.kill", 1)  # Linux 5.14
+            for folder in self.folders:
+                _write(folder / "cgroup.kill", 1)  # Linux 5.14
         elif self.freezer is not None:
             # Version 1 hands a frozen process no signal, SIGKILL included.
             _write(self.freezer / "freezer.state", "THAWED")
@@ -160,11 +173,15 @@ class ControlGroup:
 
     def close(self) -> bool:
         """Remove the groups; ``False`` if one of them could not be removed (something is still in it)."""
+        self.close_files()
+        removed = [_remove(folder) for folder in self.folders]
+        return all(removed)
+
+    def close_files(self) -> None:
+        """Let go of the counters that are kept open."""
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
-        removed = [_remove(folder) for folder in self.folders]
-        return all(removed)
 
     def _read(self, path: Path) -> str:
         # Kept open: the outside clock reads this file often.
@@ -211,9 +228,9 @@ def _create_v1(rows: list[Hierarchy], name: str, memory_bytes: int, processes: i
 
 
 def _create_v2(row: Hierarchy, name: str, memory_bytes: int, processes: int) -> ControlGroup | None:
-    _write(
-        row.folder / "cgroup.subtree_control", "+memory +pids"
-    )  # refused where a process sits in the parent
+    for controller in ("+memory", "+pids"):
+        # Refused where a process sits in the parent, and where the parent itself was not given it.
+        _write(row.folder / "cgroup.subtree_control", controller)
     folder = row.folder / name
     if not _make(folder):
         return None
@@ -242,13 +259,14 @@ def remove_stale(hierarchies: list[Hierarchy], *, now: float) -> int:
     Args:
         now: Seconds since the epoch.
     """
-    removed = 0
-    for folder in _leftovers(hierarchies):
-        ours = _made_here(folder.name)
-        if ours and not _maker_lives(folder.name):
-            _empty(folder)
-            removed += _remove(folder, seconds=_REMOVE_SECONDS)
-        elif not ours and _older(folder, now - _STALE_SECONDS):
+    found = list(_leftovers(hierarchies))
+    dead = [folder for folder in found if _made_here(folder.name) and not _maker_lives(folder.name)]
+    for folder in dead:
+        # All before any is removed: what is frozen in one hierarchy keeps its place in the others.
+        _empty(folder)
+    removed = sum(_remove(folder, seconds=_REMOVE_SECONDS) for folder in dead)
+    for folder in found:
+        if not _made_here(folder.name) and _older(folder, now - _STALE_SECONDS):
             removed += _remove(folder, seconds=0.0)
     return removed
 
