@@ -117,7 +117,7 @@ def show(home: Path | None, as_json: bool) -> None:
             "python": record.inputs.get("python version", "?"),
             "uv": record.inputs.get("uv version", "?"),
             "packages": len(record.packages),
-            "bytes": record.bytes,
+            "bytes": record.size_bytes,
             "used": time.strftime("%Y-%m-%d %H:%M", time.localtime(used)),
         }
         for record, used in known

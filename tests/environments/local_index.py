@@ -8,6 +8,7 @@ import http.server
 import io
 import os
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -67,7 +68,7 @@ class Index:
         self.files[entry[0]] = entry[1]
 
     def page(self, project: str) -> bytes | None:
-        names = [name for name in self.files if name.partition("-")[0].lower() == project]
+        names = [name for name in self.files if _project(name) == project]
         links = [f'<a href="/files/{name}#sha256={_hex(self.files[name])}">{name}</a>' for name in names]
         return ("<html><body>" + "".join(links) + "</body></html>").encode() if names else None
 
@@ -126,10 +127,10 @@ def locked(uv: Path, index: Index, folder: Path, dependencies: list[str]) -> dic
     named = ", ".join(f'"{name}"' for name in dependencies)
     (folder / "pyproject.toml").write_text(
         '[project]\nname = "tiny"\nversion = "0"\nrequires-python = ">=3.11"\n'
-        + f"dependencies = [{named}]\n"
+        f"dependencies = [{named}]\n[tool.uv]\nenvironments = [\"sys_platform == '{sys.platform}'\"]\n"
     )
     subprocess.run(
-        [str(uv), "lock", "--no-config", "--default-index", f"{index.url}/simple", "--quiet"],
+        [str(uv), "lock", "--default-index", f"{index.url}/simple", "--quiet"],
         cwd=folder,
         check=True,
         timeout=120,
@@ -143,3 +144,7 @@ def locked(uv: Path, index: Index, folder: Path, dependencies: list[str]) -> dic
         },
     )
     return {name: (folder / name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
+
+
+def _project(name: str) -> str:
+    return name.partition("-")[0].lower().replace("_", "-").replace(".", "-")

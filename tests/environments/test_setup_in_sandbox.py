@@ -250,7 +250,7 @@ def test_metadata_in_a_script_installs_nothing(
 
 def test_the_projects_own_uv_settings_are_not_read(lock: Lock, maker: Make, tmp_path: Path) -> None:
     snapshot = lock("tinytool")
-    snapshot["pyproject.toml"] += b'\n[tool.uv]\nrequired-version = "==0.0.1"\n'
+    snapshot["pyproject.toml"] += b'required-version = "==0.0.1"\n'
     snapshot["uv.toml"] = b'required-version = "==0.0.1"\n'
     assert require(maker().environment(uv_protocol(), snapshot)).record.packages == {"tinytool": "1.0"}
 

@@ -224,7 +224,7 @@ class Maker:
             stamp=tree.stamp(folder),
             content=tree.content(folder),
             files=files,
-            bytes=size,
+            size_bytes=size,
         )
         return self._store.finish(digest, record)
 

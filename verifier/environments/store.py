@@ -49,7 +49,7 @@ class Record:
         packages: Installed distributions and their versions.
         notices: What a person should know of it.
         stamp, content: See :mod:`verifier.environments.tree`.
-        bytes: Size of its files.
+        size_bytes: Of its files together.
     """
 
     digest: str
@@ -59,12 +59,12 @@ class Record:
     stamp: str
     content: str
     files: int
-    bytes: int
+    size_bytes: int
 
     def encode(self) -> bytes:
         return canonical_json(
             {
-                "bytes": self.bytes,
+                "bytes": self.size_bytes,
                 "content": self.content,
                 "digest": self.digest,
                 "files": self.files,
