@@ -32,6 +32,8 @@ from armlx_chain.storage.files import write_file
 from armlx_chain.types import Address, Root
 from verifier.judging import Prepared
 from verifier.measurements import Measurements
+from verifier.machine.reading import public_state
+from verifier.machine.sensors import sensors_here
 from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
 from verifier.report import to_text, to_tree
 from verifier.runstate import SESSION_JSON, SESSIONS, SessionFacts, SessionKeeper
@@ -289,6 +291,7 @@ def environment_record(prepared: Prepared) -> bytes:
             "hardwareClass": prepared.machine.hardware_class,
             "environmentDigest": prepared.environment.digest,
             "facts": dict(prepared.environment.facts),
+            "state": public_state(sensors_here(prepared.machine.backend).read()),
         }
     )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from armlx_chain.errors import VerifierFault
 from verifier.machine import limits
 from verifier.machine.monitor import MachineWatch, Pace
-from verifier.machine.reading import Power, ProcessKey, Reading, describe, others_cores
+from verifier.machine.reading import Power, ProcessKey, Reading, describe, others_cores, public_state
 from verifier.machine.sensors import LinuxSensors, MacSensors, NvidiaSensors
 
 pytestmark = pytest.mark.unit
@@ -226,6 +226,11 @@ def test_what_is_not_available_is_said_to_be_unavailable() -> None:
     words = describe(Reading(at=0.0))
     assert set(words.values()) == {"unavailable"}
     assert describe(CALM)["temperature"] == "40 °C"
+
+
+def test_what_else_runs_on_a_machine_is_never_published() -> None:
+    state = public_state(replace(CALM, gpu_others=("9 (secret)",)))
+    assert state == {"thermal level": "nominal", "power source": "mains"}
 
 
 SPIN = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"

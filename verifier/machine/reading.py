@@ -103,6 +103,7 @@ _LABELS = {
     "available_bytes": "free memory",
     "swapped_in_bytes": "swap",
 }
+_PUBLIC = (_LABELS["heat"], _LABELS["power"])
 
 
 def describe(reading: Reading) -> dict[str, str]:
@@ -122,6 +123,11 @@ def describe(reading: Reading) -> dict[str, str]:
         "swapped_in_bytes": _gib(reading.swapped_in_bytes),
     }
     return {_LABELS[name]: str(text) if text is not None else "unavailable" for name, text in words.items()}
+
+
+def public_state(reading: Reading) -> dict[str, str]:
+    """What of it may be published with a run: heat and power, and nothing of what else runs here."""
+    return {name: text for name, text in describe(reading).items() if name in _PUBLIC}
 
 
 def _gib(count: int | None) -> str | None:
