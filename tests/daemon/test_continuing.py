@@ -201,10 +201,26 @@ def test_a_second_interrupted_pair_leaves_the_candidate_undecided_for_good(
         (ended,) = launcher.run(Job(arguments, validator=True, simulate=True, stop=stop))
         assert ended.was_killed, ended.text
     result = step_of(validate(world, home), proposal)
-    assert (result["step"], result["outcome"], result["reason"]) == ("left", "undecided", "verifier-fault")
-    assert "interrupted" in result["sentence"]
+    assert (result["step"], result["outcome"], result["reason"]) == ("left", "undecided", "too-noisy")
+    assert "never ended" in result["sentence"]
     assert runs_made() == 0
     assert step_of(validate(world, home), proposal)["step"] == "known"
+
+
+@pytest.mark.e2e
+def test_a_first_pair_that_is_interrupted_twice_is_not_drawn_a_third_time(
+    world: TinyWorld, launcher: Launcher
+) -> None:
+    proposal, home = submitted(world, "0.500000"), world.home()
+    for _ in range(2):
+        stop = {"call": BEGAN, "when": "after", "number": 1}
+        arguments = world.validate_arguments(home, "--json")
+        (ended,) = launcher.run(Job(arguments, validator=True, simulate=True, stop=stop))
+        assert ended.was_killed, ended.text
+    assert step_of(validate(world, home), proposal)["reason"] == "too-noisy"
+    waiting = step_of(validate(world, home), proposal)
+    assert (waiting["step"], runs_made()) == ("left", 0)
+    assert "fresh calibration" in waiting["sentence"]
 
 
 @pytest.mark.e2e

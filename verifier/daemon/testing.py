@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from verifier.report import to_tree
 from verifier.session import ProgressCallback
 from verifier.verdict.case import Case, Rules, next_step
 from verifier.verdict.constants import ALLOWED_VOIDS, FIRST_LIMIT, LAST_LIMIT, RULE_ID
+from verifier.verdict.earlier import Earlier
 from verifier.verdict.plain import without_runs
 
 
@@ -86,9 +87,11 @@ class Tester:
     def _hindrance(
         self, test: Test, conditions: str, finding: Finding | None, noise: Noise, prepared: Prepared
     ) -> Left | None:
+        is_same = test.conditions == conditions
         if not test.pairs:
-            return None
-        if test.conditions != conditions:
+            is_spent = is_same and test.interrupted > ALLOWED_VOIDS and finding is not None
+            return Left("its pairs were interrupted; it waits for a fresh calibration") if is_spent else None
+        if not is_same:
             if _counted(test, finding) == 0:
                 return None
             return Left(
@@ -106,27 +109,21 @@ class Tester:
         number = dossier.proposal.id
         session = self._tests.session(number)
         test = self._tests.find(number)
-        pairs, interrupted = ((), 0) if test is None else (test.pairs, test.interrupted)
-        if interrupted > ALLOWED_VOIDS:
-            return replace(_interrupted(interrupted, noise), pairs=pairs)
-        verdict = prepared.judge(
+        earlier = Earlier(
+            prepared.subject(dossier.files, noise),
+            () if test is None else test.pairs,
+            0 if test is None else test.interrupted,
+        )
+        return prepared.judge(
             dossier.files,
             noise=noise,
             seed=seed.value,
             run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
             progress=self._progress,
             pairs=self._limit(finding),
-            earlier=pairs,
+            earlier=earlier,
             keeper=self._tests.keeper(number),
         )
-        if interrupted + len(verdict.voided) > ALLOWED_VOIDS and verdict.outcome is Outcome.REPRODUCED:
-            return replace(
-                _interrupted(interrupted, noise),
-                pairs=verdict.pairs,
-                voided=verdict.voided,
-                flags=verdict.flags,
-            )
-        return verdict
 
     def _limit(self, finding: Finding | None) -> int:
         return LAST_LIMIT if finding is not None and wants_pairs(finding.report) else self._pairs
@@ -174,12 +171,3 @@ def _counted(test: Test, finding: Finding | None) -> int:
     if len(recorded) != len(test.pairs):
         return len(test.pairs)
     return sum(not pair["voided"] for pair in recorded)
-
-
-def _interrupted(times: int, noise: Noise) -> Verdict:
-    return without_runs(
-        Reason.VERIFIER_FAULT,
-        f"{times} pairs were interrupted on this machine while they ran. An interrupted pair counts like a "
-        "voided one, and only one such pair is allowed.",
-        noise=noise,
-    )
