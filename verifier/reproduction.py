@@ -31,9 +31,9 @@ from armlx_chain.protocol.metric import extract_metric, metric_rule
 from armlx_chain.storage.files import write_file
 from armlx_chain.types import Address, Root
 from verifier.judging import Prepared
-from verifier.measurements import Measurements
 from verifier.machine.reading import public_state
 from verifier.machine.sensors import sensors_here
+from verifier.measurements import Measurements
 from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
 from verifier.report import to_text, to_tree
 from verifier.runstate import SESSION_JSON, SESSIONS, SessionFacts, SessionKeeper
