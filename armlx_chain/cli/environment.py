@@ -16,7 +16,7 @@ from armlx_chain.errors import EXIT_FINDING, EXIT_OK, UsageError
 from armlx_chain.settings import default_home
 
 if TYPE_CHECKING:
-    from verifier.environments.providing import PythonChoice
+    from verifier.environments.choice import PythonChoice
     from verifier.environments.store import EnvironmentStore
 
 EPILOG = """\b
@@ -74,7 +74,7 @@ def make(
 
     from armlx_chain.claims.projectfiles import read_snapshot
     from armlx_chain.protocol.parse import MAX_DOCUMENT_BYTES, parse_protocol
-    from verifier.environments.providing import provide
+    from verifier.environments.providing import operator_of, provide
     from verifier.environments.steps import run_data_steps
     from verifier.sandbox.select import default_sandbox
 
@@ -97,7 +97,7 @@ def make(
                 files,
                 provided.interpreter,
                 sandbox=sandbox,
-                operator=python.operator(),
+                operator=operator_of(python),
                 data=data,
                 work=Path(work),
                 say=say,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from armlx_chain.cli.amounts import AMOUNT
 from armlx_chain.cli.context import App, SignerChoice, network_options, signer_options, spending_options
 from armlx_chain.cli.marks import require_verified
 from armlx_chain.cli.output import coin, confirm, emit, say
-from armlx_chain.errors import UsageError
+from armlx_chain.errors import UsageError, VerifierFault
 from armlx_chain.types import ProjectId, Tokens, Wei
 
 if TYPE_CHECKING:
@@ -227,8 +227,21 @@ def _prepare(app: App, given: _Given, terms: TokenTerms, creator: Any, store: Pu
     protocol = parse_protocol(filled)
     score = encode_score(baseline.value, protocol.measurement.primary_metric.direction)
     publication.check_project(protocol, tree, score)
+    warnings += _judgeable(protocol, {path: content for path, (content, _) in tree.items()})
     files = ProjectFiles(tree, filled, manifest, data, baseline.value, baseline.record)
     return _Prepared(files, terms, protocol, baseline, score, deed, tuple(warnings))
+
+
+def _judgeable(protocol: Protocol, snapshot: Mapping[str, bytes]) -> list[str]:
+    """What validators with this build will say of the protocol, before anything is spent."""
+    from verifier.environments.fields import Place, terms_of
+    from verifier.harness.constants import read_constants
+
+    try:
+        constants = read_constants(snapshot.get("prepare.py", b""))
+        return list(terms_of(protocol, snapshot, constants, place=Place.here()).notices)
+    except VerifierFault as problem:
+        return [f"this build cannot judge the project: {problem.message}"]
 
 
 def _placeholders(baseline: str, hardware: str, snapshot: object, benchmark: object) -> dict[str, str]:

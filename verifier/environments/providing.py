@@ -13,9 +13,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,45 +22,17 @@ from armlx_chain.errors import SetupRefused
 from armlx_chain.protocol.model import Protocol
 from verifier.capacity import interpreter_here
 from verifier.environments.building import Maker
+from verifier.environments.choice import PythonChoice
 from verifier.environments.commands import Run, read_setup
 from verifier.environments.steps import Operator, operator_environ
 from verifier.environments.store import EnvironmentStore
 from verifier.harness.inside import Interpreter
 from verifier.sandbox.interface import Sandbox
 
+__all__ = ["ENVIRONMENTS", "Provided", "PythonChoice", "operator_of", "provide"]
+
 ENVIRONMENTS: Final = "environments"
 TOOLS: Final = "tools"
-
-
-@dataclass(frozen=True, slots=True)
-class PythonChoice:
-    """What an operator said about interpreters.
-
-    Attributes:
-        python: A ready interpreter; ``None``: as the protocol says.
-    """
-
-    python: Path | None = None
-    allow_network: bool = False
-    allow_builds: bool = False
-    allow_any_source: bool = False
-
-    def operator(self) -> Operator:
-        """The same, with this process's own variables."""
-        return Operator(
-            network=self.allow_network,
-            any_source=self.allow_any_source,
-            builds=self.allow_builds,
-            environ=operator_environ(),
-        )
-
-    def absolute(self) -> PythonChoice:
-        """The same with a whole path, as ``Path.absolute``."""
-        return self if self.python is None else replace(self, python=self.python.absolute())
-
-    def ready(self) -> Path:
-        """The named interpreter, else the one of this process, where there is no protocol to ask."""
-        return (self.python or Path(sys.executable)).absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +47,16 @@ class Provided:
     interpreter: Interpreter
     facts: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+
+def operator_of(choice: PythonChoice) -> Operator:
+    """What the operator allows, with this process's own variables."""
+    return Operator(
+        network=choice.allow_network,
+        any_source=choice.allow_any_source,
+        builds=choice.allow_builds,
+        environ=operator_environ(),
+    )
 
 
 def provide(
@@ -100,7 +81,7 @@ def provide(
     if choice.python is not None:
         return _ready(protocol, choice.ready())
     maker = Maker(
-        EnvironmentStore(home / ENVIRONMENTS), sandbox, choice.operator(), tools=home / TOOLS, say=say
+        EnvironmentStore(home / ENVIRONMENTS), sandbox, operator_of(choice), tools=home / TOOLS, say=say
     )
     made = maker.environment(protocol, snapshot)
     if made is None:
