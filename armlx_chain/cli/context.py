@@ -287,7 +287,7 @@ def setup_options(command: F) -> F:
         allow_any_source: bool,
         **kwargs: Any,
     ) -> Any:
-        from verifier.environments.providing import PythonChoice
+        from verifier.environments.choice import PythonChoice
 
         choice = PythonChoice(python, allow_network, allow_builds, allow_any_source)
         return command(*args, python=choice, **kwargs)
