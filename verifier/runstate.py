@@ -100,7 +100,11 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """``session.json``: the facts, how it stands, and how many runs of the candidate were asked for."""
+    """``session.json``: the facts, how it stands, and how many runs of the candidate were asked for.
+
+    Attributes:
+        pairs: Finished pairs; finished runs where only the control is measured.
+    """
 
     facts: SessionFacts
     state: str
@@ -230,7 +234,8 @@ class SessionKeeper:
         Raises:
             MachineError: it cannot be written.
         """
-        document = SessionState(self._facts, state, self._runs, len(self.pairs()), note).document()
+        finished = len(self.pairs()) or len(self.controls())
+        document = SessionState(self._facts, state, self._runs, finished, note).document()
         write_file(self._folder / SESSION_JSON, document)
 
     def keep(self, progress: Progress) -> None:

@@ -185,19 +185,18 @@ def _line(wishes: Wishes) -> LiveLine:
 
 def _interrupted(task: _Task) -> Interrupted:
     """Say in the folder and to the person how far it got."""
-    pairs = 0
+    if task.keeper is None and task.before is None:
+        return Interrupted("Stopped.", meaning="No program had been measured yet.")
+    finished = 0 if task.before is None else task.before.pairs
     if task.keeper is not None:
         task.keeper.mark(INTERRUPTED, "stopped by a person or the system")
-        pairs = len(task.keeper.controls() if task.kind == CONTROL_ONLY else task.keeper.pairs())
+        finished = len(task.keeper.controls() if task.kind == CONTROL_ONLY else task.keeper.pairs())
     what = "runs of the control" if task.kind == CONTROL_ONLY else "pairs"
-    kept = f"Finished {what} kept in {task.folder}: {pairs}. The running program was ended."
     return Interrupted(
         "Stopped.",
-        meaning=kept if task.keeper is not None else "No program had been measured yet.",
-        next_step=f"Go on with: armlx-chain reproduce --resume {task.folder}"
-        if task.keeper is not None
-        else None,
-        details={"folder": str(task.folder), "finished": pairs},
+        meaning=f"Finished {what} kept in {task.folder}: {finished}. What was running has been ended.",
+        next_step=f"Go on with: armlx-chain reproduce --resume {task.folder}",
+        details={"folder": str(task.folder), "finished": finished},
     )
 
 

@@ -13,8 +13,16 @@ pytestmark = pytest.mark.unit
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
 
+_INSIDE = {"authorship.json", "protocol.json"}
+"""Files inside bundles and of the project itself."""
+_RUN_FOLDER = {
+    f"{name}.json"
+    for name in ("environment", "measurements", "record", "report", "run", "session", "unverified")
+}
+
+
 def test_the_page_names_every_vector_file_and_no_other() -> None:
-    named = set(re.findall(r"`([a-z]+\.json)`", PAGE)) - {"authorship.json", "protocol.json"}
+    named = set(re.findall(r"`([a-z]+\.json)`", PAGE)) - _INSIDE - _RUN_FOLDER
     assert named == {path.name for path in format_vectors.FOLDER.glob("*.json")}
 
 
