@@ -15,6 +15,7 @@ from typing import Final
 
 from verifier.hardware import Backend, cgroup_memory, default_backend, usable_cores
 from verifier.harness.accelerator import KernelCache, nvidia_nodes
+from verifier.harness.evaluation import Crew
 from verifier.harness.inside import Interpreter
 from verifier.rerun import RunSettings
 from verifier.sandbox.interface import Limits
@@ -24,6 +25,9 @@ _MEMORY_SHARE: Final = {"cpu": 0.75, "cuda": 0.75, "metal": 0.90}
 _LEAST_MEMORY: Final = 4 << 30
 _THREADS_PER_CORE: Final = 8
 """Numerical libraries start one pool of threads a core each; a thread counts as a process."""
+
+_CUDA_CREW: Final = Crew(rows=4, probes=2)
+"""CUDA hands logits to the host page by page, some 2 GB/s a process; these keep up with the GPU."""
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
@@ -54,7 +58,8 @@ def limits_for(backend: Backend, *, memory: int, cores: int) -> Limits:
 def settings_here(interpreter: Interpreter) -> RunSettings:
     """Run settings for this machine and the MLX that the interpreter has."""
     backend = default_backend(installed=installed_in(interpreter.executable))
-    return RunSettings(limits=limits_for(backend, memory=memory_bytes(), cores=usable_cores()))
+    limits = limits_for(backend, memory=memory_bytes(), cores=usable_cores())
+    return RunSettings(limits=limits, crew=_CUDA_CREW if backend == "cuda" else Crew())
 
 
 def installed_in(python: Path) -> Callable[[str], str | None]:

@@ -30,7 +30,7 @@ from pathlib import Path
 from verifier.harness.benchmark import Benchmark
 from verifier.harness.bounds import candidate_limits, run_rules
 from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
-from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Evaluation, Evaluators, evaluate
+from verifier.harness.evaluation import DEFAULT_PROBES, Cost, Crew, Evaluation, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.gap import GapScores, fresh_gap_audit
 from verifier.harness.inside import CACHE, GRAPH_LIMIT_VARIABLE, WORKSPACE, Kernels, start_python
@@ -54,6 +54,7 @@ class RunSettings:
         limits: What a training program may use.
         evaluator: What a graph may cost before a control has shown what is usual.
         probes: Causality probes per graph.
+        crew: How many evaluator processes answer side by side.
         recheck: Whether the benchmark's files are hashed before and after each run.
         arguments: Of the program, as the protocol's command has them.
         protocol_wall_seconds: The protocol's own hard limit of a run; the narrower of the two counts.
@@ -63,6 +64,7 @@ class RunSettings:
     limits: Limits = field(default_factory=Limits)
     evaluator: EvaluatorLimits = field(default_factory=EvaluatorLimits)
     probes: int = DEFAULT_PROBES
+    crew: Crew = field(default_factory=Crew)
     recheck: bool = True
     arguments: tuple[str, ...] = ()
     protocol_wall_seconds: float | None = None
@@ -264,6 +266,6 @@ class _Run:
         )
 
     def _judge(self, graph: bytearray) -> str:
-        place = Evaluators(self._sandbox, self._benchmark.interpreter, self._limits)
+        place = Evaluators(self._sandbox, self._benchmark.interpreter, self._limits, crew=self._settings.crew)
         self.evaluation = evaluate(graph, self._benchmark.task(self._seed, self._settings.probes), place)
         return f"{Decimal(self.evaluation.scores.validation.bits_per_byte()):f}"

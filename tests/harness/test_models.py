@@ -14,7 +14,7 @@ from harness_material import SEED, Run
 
 from armlx_chain.errors import ModelUnsupported, VerifierFault
 from verifier.harness import inside
-from verifier.harness.evaluation import Evaluators, evaluate
+from verifier.harness.evaluation import Crew, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.inside import Interpreter
 from verifier.harness.primitives import ALLOWED
@@ -253,31 +253,17 @@ def test_an_evaluator_that_answers_nonsense_is_the_graphs_doing(
         evaluate(graph, benchmark.task(SEED, 16), Evaluators(sandbox, interpreter))
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        "[]",
-        '{"names": ["Add"]}',
-        '{"names": ["Add"], "outputs": true}',
-        '{"names": ["Add"], "outputs": 511}',
-        '{"names": ["Add"], "outputs": 2049}',
-        '{"names": ["Add"], "outputs": -512}',
-        '{"names": [7], "outputs": 512}',
-        '{"names": "Add", "outputs": 512}',
-        '{"names": ["CustomKernel"], "outputs": 512}',
-        "[" * 50_000,
-    ],
-)
-def test_a_listing_that_makes_no_sense_is_the_graphs_doing(
+@pytest.mark.parametrize("outputs", [511, 2049])
+def test_a_listing_with_too_few_or_too_many_outputs_is_the_graphs_doing(
     taken_over: TakeOver,
-    told: str,
+    outputs: int,
     benchmark: Benchmark,
     sandbox: Sandbox,
     interpreter: Interpreter,
     graph: bytes,
 ) -> None:
-    taken_over(DONE, f"wire.send(channel, wire.PRIMITIVES, {told.encode()!r})")
-    with pytest.raises(ModelUnsupported):
+    taken_over(DONE, LISTING.replace("512", str(outputs)))
+    with pytest.raises(ModelUnsupported, match="the limit is 4 times"):
         evaluate(graph, benchmark.task(SEED, 16), Evaluators(sandbox, interpreter))
 
 
@@ -312,3 +298,16 @@ def test_flipped_bits_in_a_graph_are_scored_or_unsupported_and_nothing_else(
             seen.add("unsupported")
     assert seen <= {"scored", "unsupported"}
     assert "unsupported" in seen
+
+
+@pytest.mark.parametrize("crew", [Crew(rows=3), Crew(rows=2, probes=3)])
+def test_scores_and_probes_do_not_depend_on_how_many_evaluators_answer(
+    crew: Crew, benchmark: Benchmark, sandbox: Sandbox, interpreter: Interpreter, graph: bytes
+) -> None:
+    task = benchmark.task(SEED, 48)
+    alone = evaluate(graph, task, Evaluators(sandbox, interpreter))
+    several = evaluate(graph, task, Evaluators(sandbox, interpreter, crew=crew))
+    assert several.scores.validation.nats.tolist() == alone.scores.validation.nats.tolist()
+    assert several.scores.fresh.nats.tolist() == alone.scores.fresh.nats.tolist()
+    assert several.causality.figures["probes"] == alone.causality.figures["probes"] == "48"
+    assert several.causality.passed and alone.causality.passed

@@ -12,6 +12,7 @@ The caller owes: rows and byte table from the pinned benchmark, the seed of the 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,12 @@ from numpy.typing import NDArray
 
 from armlx_chain.errors import ModelUnsupported
 from verifier.harness.draw import Draw
-from verifier.harness.evaluator import GRAPH_ROWS, PARTS, Answer, Evaluator, EvaluatorLimits
+from verifier.harness.evaluator import GRAPH_ROWS, Answer, Evaluator, EvaluatorLimits
 from verifier.harness.gap import GapScores
 from verifier.harness.inside import Interpreter
 from verifier.harness.primitives import ALLOWED
 from verifier.harness.probes import Probe, ProbeTally, draw_probes
+from verifier.harness.relay import Relay
 from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, counted_nats
 from verifier.harness.workers import Workers
 from verifier.model import Audit, AuditKind
@@ -68,6 +70,7 @@ class Cost:
         graph_bytes: Size of the graph.
         start_seconds: Of the time, until both processes had the graph.
         waiting_seconds: Of the time, how long the verifier waited for answers.
+        cpu_seconds: Processor time of the two processes after that start.
     """
 
     seconds: float
@@ -75,6 +78,7 @@ class Cost:
     graph_bytes: int
     start_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Crew:
+    """How many processes answer side by side, for real rows and for probes. No score depends on it."""
+
+    rows: int = 1
+    probes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluators:
     """Where and how evaluator processes run."""
 
@@ -95,6 +107,7 @@ class Evaluators:
     interpreter: Interpreter
     limits: EvaluatorLimits = field(default_factory=EvaluatorLimits)
     allowed: frozenset[str] = ALLOWED
+    crew: Crew = field(default_factory=Crew)
 
 
 def evaluate(
@@ -110,29 +123,41 @@ def evaluate(
         VerifierFault: an evaluator does not start.
     """
     started = time.monotonic()
-    with _start(task, place, started) as first, _start(task, place, started) as second:
-        names = first.load(graph, place.allowed)
-        if (names, first.outputs) != (second.load(graph, place.allowed), second.outputs):
+    crew = place.crew
+    with (
+        _start(task, place, started, crew.rows) as first,
+        _start(task, place, started, crew.probes) as second,
+    ):
+        names, outputs = first.load(graph, place.allowed)
+        if (names, outputs) != second.load(graph, place.allowed):
             raise ModelUnsupported("Two evaluators read the same graph differently.")
-        loaded = time.monotonic()
+        loaded, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds
         with workers() as threads:
             passage = _Passage(task, first, second, threads)
             passage.run()
-        peak = max(first.usage().peak_memory_bytes, second.usage().peak_memory_bytes)
-        now = time.monotonic()
-    cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited)
+        peak = max(first.peak_memory_bytes, second.peak_memory_bytes)
+        now, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds - used
+    cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited, used)
     return Evaluation(passage.scores(), passage.audit(), names, cost)
 
 
-def _start(task: Task, place: Evaluators, started: float) -> Evaluator:
-    return Evaluator(
-        place.sandbox,
-        place.interpreter,
-        length=int(task.validation.inputs.shape[1]),
-        vocabulary=int(task.table.size),
-        limits=place.limits,
-        end_at=started + place.limits.seconds,
-    )
+def _start(task: Task, place: Evaluators, started: float, count: int) -> Relay:
+    with contextlib.ExitStack() as stack:
+        evaluators = [
+            stack.enter_context(
+                Evaluator(
+                    place.sandbox,
+                    place.interpreter,
+                    length=int(task.validation.inputs.shape[1]),
+                    vocabulary=int(task.table.size),
+                    limits=place.limits,
+                    end_at=started + place.limits.seconds,
+                )
+            )
+            for _ in range(count)
+        ]
+        stack.pop_all()
+        return Relay(evaluators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +171,7 @@ class _Pending:
 class _Passage:
     """One pass of all rows and probes through the two evaluators, both at work at the same time."""
 
-    def __init__(self, task: Task, first: Evaluator, second: Evaluator, workers: Workers) -> None:
+    def __init__(self, task: Task, first: Relay, second: Relay, workers: Workers) -> None:
         self._task, self._first, self._second, self._workers = task, first, second, workers
         self._inputs: Tokens = np.concatenate([task.validation.inputs, task.fresh.inputs])
         self._targets: Tokens = np.concatenate([task.validation.targets, task.fresh.targets])
@@ -163,18 +188,19 @@ class _Passage:
         batches = list(_batches(Draw(self._task.seed, "row-order").permutation(len(self._inputs))))
         for probe in draw_probes(self._inputs, self._task.probes, Draw(self._task.seed, "probes")):
             self._probes.setdefault(probe.row, []).append(probe)
-        for batch in batches[:PARTS]:
+        for batch in batches[: self._first.room]:
             self._first.submit(self._inputs[_padded(batch)])
         for index, batch in enumerate(batches):
             self._score(batch, self._wait(self._first))
             self._first.release()
-            if index + PARTS < len(batches):
-                self._first.submit(self._inputs[_padded(batches[index + PARTS])])
+            following = index + self._first.room
+            if following < len(batches):
+                self._first.submit(self._inputs[_padded(batches[following])])
             self._probe(_POOL)
         while self._pool or self._under_way:
             self._probe(1)
 
-    def _wait(self, evaluator: Evaluator) -> Answer:
+    def _wait(self, evaluator: Relay) -> Answer:
         started = time.monotonic()
         answer = evaluator.answer()
         self.waited += time.monotonic() - started
@@ -191,7 +217,7 @@ class _Passage:
 
     def _probe(self, least: int) -> None:
         """Send off waiting probes if there are at least ``least``; compare the oldest of those under way."""
-        while len(self._pool) >= least and len(self._under_way) < PARTS:
+        while len(self._pool) >= least and len(self._under_way) < self._second.room:
             # A drawn mixture of at least two batches' rows: the neighbours are others than the original's.
             mixed = [self._pool[index] for index in self._mixing.permutation(len(self._pool))]
             chosen, self._pool = mixed[:GRAPH_ROWS], mixed[GRAPH_ROWS:]
