@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from armlx_chain.errors import LogitsNotFinite, ModelUnsupported, VerifierFault
 from verifier.harness.constants import read_constants
 from verifier.harness.draw import Draw
+from verifier.harness.evaluator import listing_of
 from verifier.harness.gap import GapScores, fresh_gap_audit
 from verifier.harness.primitives import ALLOWED, check_primitives
 from verifier.harness.probes import TOLERANCE, ProbeTally, draw_probes, movement
@@ -266,6 +267,32 @@ def test_variants_of_an_allowed_primitive_are_allowed_and_kernels_are_not() -> N
     with pytest.raises(ModelUnsupported, match="CustomKernel"):
         check_primitives(["Matmul", "CustomKernel"])
     assert "Compiled" not in ALLOWED
+
+
+def test_a_listing_gives_names_and_outputs() -> None:
+    told = bytearray(b'{"names": ["Add", "Exp"], "outputs": 512}')
+    assert listing_of(told) == (("Add", "Exp"), 512)
+
+
+@given(
+    st.binary(max_size=60)
+    | st.sampled_from(
+        [
+            b"[]",
+            b'{"names": ["Add"]}',
+            b'{"names": ["Add"], "outputs": true}',
+            b'{"names": ["Add"], "outputs": 5.0}',
+            b'{"names": [7], "outputs": 512}',
+            b'{"names": "Add", "outputs": 512}',
+            b'{"names": null, "outputs": 512}',
+            b"[" * 50_000,
+            b'{"names": ' * 50_000,
+        ]
+    )
+)
+def test_a_listing_that_makes_no_sense_is_the_graphs_doing(told: bytes) -> None:
+    with pytest.raises(ModelUnsupported):
+        listing_of(bytearray(told))
 
 
 def test_a_strangers_text_is_made_harmless_and_short() -> None:

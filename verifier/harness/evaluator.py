@@ -134,7 +134,7 @@ class Evaluator:
         self._next(Kind.READY, READY_SECONDS)
         self._ready = True
         self._send(Kind.LOAD, graph)
-        names, self.outputs = _listing(self._next(Kind.PRIMITIVES))
+        names, self.outputs = listing_of(self._next(Kind.PRIMITIVES))
         check_primitives((harmless(name, 60) for name in names), allowed)
         if not self._vocabulary <= self.outputs <= _MAX_OUTPUTS_FACTOR * self._vocabulary:
             raise ModelUnsupported(
@@ -230,8 +230,12 @@ class Evaluator:
         self.close()
 
 
-def _listing(payload: bytearray) -> tuple[tuple[str, ...], int]:
-    """Names of the primitives and number of outputs, as the evaluator tells them."""
+def listing_of(payload: bytearray) -> tuple[tuple[str, ...], int]:
+    """Names of the primitives and number of outputs, as the evaluator tells them.
+
+    Raises:
+        ModelUnsupported: it says no such thing.
+    """
     try:
         told = json.loads(bytes(payload))
     except (ValueError, RecursionError) as problem:
