@@ -11,7 +11,9 @@ What differs from Linux, and why:
   tree is followed by parent, group and user id;
 - temporary folders have no size of their own; file size, descriptors and resident memory are bounded, and the
   folder is measured and the run killed when it has grown too large;
-- started by root, the child has a user id of its own; else it has the caller's.
+- started by root, the child has a user id of its own; else it has the caller's;
+- nothing dies with the verifier: what it left is ended by the next one, from a record in the run's folder;
+- Metal keeps compiled shaders per user: that cache is emptied before each run, then filled by our program.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import ctypes
 import functools
 import os
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -32,6 +35,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from armlx_chain.errors import SandboxUnavailable, VerifierFault
+from verifier.sandbox import run_folders, shader_cache
 from verifier.sandbox.interface import INSIDE_TMP, Limits, LogSink, SandboxSpec
 from verifier.sandbox.layout import DEFAULT_ENV, check_spec
 from verifier.sandbox.logs import MemoryLog
@@ -42,6 +46,9 @@ from verifier.sandbox.python_env import PythonFiles, python_files
 from verifier.sandbox.seatbelt_profile import ProfileParts, profile
 
 _SANDBOX_EXEC: Final = Path("/usr/bin/sandbox-exec")
+_DEDICATED_BASE: Final = Path("/private/tmp")
+"""Where a child of another user can walk to its folder; root's own temporary folder is closed to others."""
+_WARM_SECONDS: Final = 120.0
 _SHELL: Final = Path("/bin/sh")
 _DEDICATED_FIRST: Final = 0x7000_0000
 _DEDICATED_COUNT: Final = 0x00FE_0000
@@ -85,6 +92,7 @@ class SeatbeltSandbox:
         clock: Seconds of a clock that never goes back.
         metal: Allow the GPU.
         allow_forks: Let programs start others; then a survivor is possible unless the verifier is root.
+        warm_shaders: Fill the emptied shader cache before each run of an interpreter.
     """
 
     name = "seatbelt"
@@ -95,10 +103,15 @@ class SeatbeltSandbox:
         clock: Callable[[], float] = time.monotonic,
         metal: bool = True,
         allow_forks: bool = False,
+        warm_shaders: bool = True,
     ) -> None:
         self._clock = clock
         self._metal = metal
         self._forks = allow_forks
+        self._warm = warm_shaders
+        if sys.platform == "darwin":
+            for base in (_DEDICATED_BASE, Path(tempfile.gettempdir()).resolve()):
+                run_folders.remove_stale(base)
 
     def check(self) -> None:
         if sys.platform != "darwin" or not _SANDBOX_EXEC.exists():
@@ -117,12 +130,30 @@ class SeatbeltSandbox:
             raise SandboxUnavailable("macOS shows no device nodes: its GPU needs none.")
         uid = _dedicated_uid()
         pythons = [python_files(path, for_others=uid is not None) for path in spec.python]
-        # resolve(): /tmp and /var are links on macOS, and Seatbelt judges real paths.
-        root = Path(tempfile.mkdtemp(prefix="armlx-run-")).resolve()
+        if uid is not None:
+            for files in pythons:
+                require_passable(files.shown)
+        cache = _darwin_cache(uid) if self._metal else None
+        if cache is not None and pythons and self._warm:
+            shader_cache.empty(cache)
+            warming = SandboxSpec(argv=[str(pythons[0].interpreter), "-I", "-c", shader_cache.WARMING])
+            with self._started(warming, MemoryLog(), uid, pythons, cache) as process:
+                process.wait(_WARM_SECONDS)
+        return self._started(spec, log, uid, pythons, cache)
+
+    def _started(
+        self,
+        spec: SandboxSpec,
+        log: LogSink,
+        uid: int | None,
+        pythons: Sequence[PythonFiles],
+        cache: Path | None,
+    ) -> SupervisedProcess:
+        root = run_folders.make(_DEDICATED_BASE if uid is not None and _DEDICATED_BASE.is_dir() else None)
         try:
             places = rewriting(spec, root)
             writable = _place(spec, places, uid)
-            text = profile(self._parts(spec, root, writable, pythons))
+            text = profile(self._parts(spec, root, writable, pythons, cache))
             command = command_line(spec, places, text)
         except OSError as error:
             shutil.rmtree(root, ignore_errors=True)
@@ -144,6 +175,7 @@ class SeatbeltSandbox:
                 group=uid,
                 extra_groups=None if uid is None else [],
             )
+            run_folders.note_leader(root, popen.pid, uid)
             return Started(popen, self._follow(popen.pid, uid, spec.limits, root, writable))
 
         return SupervisedProcess(
@@ -151,7 +183,12 @@ class SeatbeltSandbox:
         )
 
     def _parts(
-        self, spec: SandboxSpec, root: Path, writable: Sequence[Path], pythons: Sequence[PythonFiles]
+        self,
+        spec: SandboxSpec,
+        root: Path,
+        writable: Sequence[Path],
+        pythons: Sequence[PythonFiles],
+        cache: Path | None,
     ) -> ProfileParts:
         places = rewriting(spec, root)
         clones = [Path(places.path(str(mount.target))) for mount in spec.mounts if not mount.writable]
@@ -161,7 +198,7 @@ class SeatbeltSandbox:
             writable=(*writable, *_lent(spec)),
             protected=tuple(clones),
             executable=shown,
-            shader_cache=_darwin_cache() if self._metal else None,
+            shader_cache=cache,
             forks=self._forks or spec.network,
             network=spec.network,
         )
@@ -283,9 +320,31 @@ def _dedicated_uid() -> int | None:
     return _DEDICATED_FIRST + int.from_bytes(os.urandom(4), "big") % _DEDICATED_COUNT
 
 
-def _darwin_cache() -> Path | None:
+def require_passable(paths: Sequence[Path]) -> None:
+    """There are no mounts here: a child of another user walks the host's own folders to what is shown.
+
+    Raises:
+        SandboxUnavailable: a folder above one of them is closed to others.
+    """
+    for folder in dict.fromkeys(parent for path in paths for parent in path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            raise SandboxUnavailable(
+                f"{folder} may not be passed by other users, and the sandboxed program runs as one.",
+                next_step="Keep it below folders that everybody may pass, or do not start as root.",
+            )
+
+
+def _darwin_cache(uid: int | None) -> Path | None:
+    """The cache folder of the user that the child will be."""
     done = subprocess.run(
-        ["/usr/bin/getconf", "DARWIN_USER_CACHE_DIR"], capture_output=True, text=True, check=False, timeout=10
+        ["/usr/bin/getconf", "DARWIN_USER_CACHE_DIR"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else [],
     )
     folder = done.stdout.strip()
     return Path(folder).resolve() if done.returncode == 0 and folder else None

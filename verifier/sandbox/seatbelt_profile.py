@@ -116,7 +116,8 @@ def profile(parts: ProfileParts) -> str:
     protected = [*parts.protected, *_between(parts.protected, parts.writable)]
     rules.append(_rule("file-write*", _subpaths(map(str, parts.protected)), allow=False))
     rules.append(_rule("file-write-unlink", _literals(protected), allow=False))
-    rules += ["", "(deny file-write-setugid)"]
+    # Flags could make a file undeletable for the verifier.
+    rules += ["", "(deny file-write-setugid)", "(deny file-write-flags)"]
     if not parts.network:
         # A step that fetches an environment also makes programs; nothing else changes modes.
         rules += ["(deny network*)", "(deny file-write-mode)"]
@@ -127,6 +128,8 @@ def profile(parts: ProfileParts) -> str:
 
 def _processes(parts: ProfileParts) -> list[str]:
     rules = [_rule("process-exec", _subpaths(("/usr/bin", "/bin", *map(str, parts.executable))))]
+    # Libraries: the system's and the interpreter's, none that the program made itself.
+    rules.append(_rule("file-map-executable", _subpaths((*_SYSTEM_READ, *map(str, parts.executable)))))
     if parts.forks:
         rules.append("(allow process-fork)")
     rules.append("(allow signal (target same-sandbox))")
@@ -151,7 +154,6 @@ def _network() -> list[str]:
     return [
         "(allow network-outbound (remote ip))",
         f"(allow network-outbound (literal {quoted(_RESOLVER_SOCKET)}))",
-        "(allow system-socket (require-all (socket-domain AF_INET)) (require-all (socket-domain AF_INET6)))",
         _rule("mach-lookup", services),
         _rule("file-read*", _subpaths(_NETWORK_READ)),
     ]
