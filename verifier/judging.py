@@ -35,7 +35,7 @@ from verifier.machine.monitor import MachineWatch
 from verifier.machine.sensors import sensors_here
 from verifier.machine.turn import Turn
 from verifier.materials import Materials
-from verifier.model import Ending, Noise, Pair, Verdict
+from verifier.model import Ending, Noise, Pair, Reason, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
 from verifier.session import Keeper, ProgressCallback, Settings, judge, precheck
@@ -43,6 +43,7 @@ from verifier.verdict.case import Rules
 from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
 from verifier.verdict.deadline import Deadline, deadline_from
 from verifier.verdict.earlier import Earlier, Subject
+from verifier.verdict.plain import without_runs
 from verifier.workspace import Surface, check_candidate
 
 __all__ = [
@@ -206,6 +207,18 @@ class Prepared:
         """What must be equal for pairs to belong to one test; store it with them."""
         return Subject.of(noise, self.rules(), self.materials.control_files, files)
 
+    def _of_another_place(self, noise: Noise) -> Verdict | None:
+        """Noise measured on another class or environment judges nobody here."""
+        measured = (noise.hardware_class, noise.environment)
+        if measured == (self.machine.hardware_class, self.environment.digest):
+            return None
+        return without_runs(
+            Reason.VERIFIER_FAULT,
+            "The calibration was measured on another hardware class or environment than this one, so nothing "
+            "was run. Calibrate this machine for the project.",
+            noise=noise,
+        )
+
     def _earlier(
         self, files: Mapping[str, bytes], noise: Noise, pairs: Sequence[Pair] | Earlier
     ) -> Earlier | None:
@@ -237,7 +250,7 @@ class Prepared:
         Raises:
             UsageError: ``earlier`` belongs to another test.
         """
-        refused = self.precheck(files)
+        refused = self._of_another_place(noise) or self.precheck(files)
         if refused is not None:
             return refused
         settings = Settings(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from verdict_helpers import BETTER, candidate, control, noise, pair_of, quiet
 from verdict_helpers import settings as session_settings
 
 from armlx_chain.errors import FormatError, UsageError
+from verifier.judging import Prepared
 from verifier.model import Outcome, Pair, Reason, Verdict, bpb
 from verifier.session import judge, may_start_over
 from verifier.simulate import SimRunner
@@ -158,3 +161,31 @@ def test_what_disturbed_the_candidates_run_alone_gives_no_second_first_pair():
     assert undecided.voided == (0, 1)
     assert may_start_over(undecided)
     assert not may_start_over(session(Earlier(SUBJECT, (asleep, heated))))
+
+
+@pytest.mark.parametrize("change", [{"hardware_class": "metal, other"}, {"environment": "cd" * 32}, {}])
+def test_a_noise_of_another_class_or_environment_judges_nobody(change):
+    here = SimpleNamespace(hardware_class=noise().hardware_class)
+    prepared = Prepared(
+        materials=SimpleNamespace(),  # type: ignore[arg-type]
+        benchmark=SimpleNamespace(),  # type: ignore[arg-type]
+        runner=SimpleNamespace(),  # type: ignore[arg-type]
+        machine=here,  # type: ignore[arg-type]
+        environment=SimpleNamespace(digest=noise().environment),  # type: ignore[arg-type]
+        folders=SimpleNamespace(),  # type: ignore[arg-type]
+    )
+
+    def attempt() -> Verdict:
+        return prepared.judge(
+            BETTER,
+            noise=replace(noise(), **change),
+            seed=b"s",
+            run_folder=Path("simulated"),
+            progress=lambda _: None,
+        )
+
+    if change:
+        assert (attempt().outcome, attempt().reason) == (Outcome.UNDECIDED, Reason.VERIFIER_FAULT)
+    else:
+        with pytest.raises(AttributeError):  # it goes on, to materials that are not there
+            attempt()
