@@ -58,8 +58,7 @@ def calibrate(app: App, project_id: int, quick: bool, again: bool, show: bool, p
         say(notice)
     sensors = _sensors(prepared)
     say("watched during runs: " + "; ".join(f"{name} {value}" for name, value in sensors.items()))
-    if again or not _still_valid(prepared, quick=quick):
-        _measure(prepared, quick=quick, again=again)
+    _measure(prepared, quick=quick, again=again)
     stored = _stored(prepared)
     tree = _tree(stored, project_id) | {
         "facts": dict(prepared.environment.facts),
@@ -78,32 +77,14 @@ def _sensors(prepared: Prepared) -> dict[str, str]:
     return describe(sensors_here(prepared.machine.backend).read())
 
 
-def _still_valid(prepared: Prepared, *, quick: bool) -> bool:
-    """Whether what is stored is good enough; says why if it is not."""
-    try:
-        noise = prepared.stored_noise()
-    except VerifierFault as missing:
-        say(missing.message)
-        return False
-    if noise.shortcut is not None and not quick:
-        say("What is stored is a shortcut; it is measured in full.")
-        return False
-    say("A calibration holds already; --again measures anew.")
-    return True
-
-
 def _measure(prepared: Prepared, *, quick: bool, again: bool) -> None:
-    from armlx_chain.cli.reproduce import QUICK_RUNS, QUICK_SEED_RUNS, show_progress
-    from verifier.verdict.constants import CALIBRATION_RUNS, SEED_RUNS
+    from armlx_chain.cli.reproduce import measure_here, stored_for
 
+    if not again and stored_for(prepared, quick=quick) is not None:
+        say("A calibration holds already; --again measures anew.")
+        return
     try:
-        prepared.measure_noise(
-            runs=QUICK_RUNS if quick else CALIBRATION_RUNS,
-            seed_runs=QUICK_SEED_RUNS if quick else SEED_RUNS,
-            shortcut=quick,
-            progress=show_progress,
-            again=again,
-        )
+        measure_here(prepared, quick=quick, again=again)
     except KeyboardInterrupt:
         say("Interrupted. Finished runs are kept for a day; the same command, without --again, goes on.")
         raise

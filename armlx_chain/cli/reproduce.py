@@ -126,11 +126,31 @@ def noise_of(
     """The stored calibration, or a new one where that was asked for; one that was cut off goes on."""
     if calibrate is None:
         return prepared.stored_noise()
+    quick = calibrate == "quick"
+    return stored_for(prepared, quick=quick) or measure_here(prepared, quick=quick, progress=progress)
+
+
+def stored_for(prepared: Prepared, *, quick: bool) -> Noise | None:
+    """The stored calibration if it is good enough; says why if it is not.
+
+    Args:
+        quick: Whether a shortcut is good enough.
+    """
     try:
-        return prepared.stored_noise()
+        noise = prepared.stored_noise()
     except VerifierFault as missing:
         say(f"calibrating: {missing.message}")
-    quick = calibrate == "quick"
+        return None
+    if noise.shortcut is not None and not quick:
+        say("calibrating: what is stored is a shortcut, so it is measured in full.")
+        return None
+    return noise
+
+
+def measure_here(
+    prepared: Prepared, *, quick: bool, again: bool = False, progress: ProgressCallback = show_progress
+) -> Noise:
+    """Calibrate, in full or by the shortcut."""
     from verifier.verdict.constants import CALIBRATION_RUNS, SEED_RUNS
 
     return prepared.measure_noise(
@@ -138,6 +158,7 @@ def noise_of(
         seed_runs=QUICK_SEED_RUNS if quick else SEED_RUNS,
         shortcut=quick,
         progress=progress,
+        again=again,
     )
 
 

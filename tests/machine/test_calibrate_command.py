@@ -85,7 +85,7 @@ def test_a_shortcut_is_marked_and_not_good_enough_for_a_full_calibration(
     laboratory.append(Laboratory(seed=2))
     full = calibrate(world, home, project)
     assert (full.code, full.document["shortcut"]) == (0, None)
-    assert "it is measured in full" in full.err
+    assert "so it is measured in full" in full.err
     laboratory.append(Laboratory(seed=3))
     again = calibrate(world, home, project, "--quick", "--again")
     assert again.document["s"] != full.document["s"]

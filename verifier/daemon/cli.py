@@ -236,7 +236,7 @@ def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise
         if found.shortcut is not None and not practice:
             raise VerifierFault(
                 "This machine's calibration is a shortcut: " + found.shortcut,
-                next_step=f"Remove {app.home / 'calibrations'} and run again with --calibrate full.",
+                next_step="Measure it in full: armlx-validator calibrate --project N, or --calibrate full.",
             )
         return found
 
