@@ -55,9 +55,12 @@ def test_real_runs_decide_and_the_report_says_what_is_proven(
 ) -> None:
     said, folder = story
     assert f"proposal {number}: {step} — {outcome}" in said
-    (report,) = folder.glob(f"*validator/reports/*/{number}/report.json")
-    tree, text = json.loads(report.read_text()), report.with_name("report.txt").read_text()
-    assert tree["outcome"] == outcome
+    # A second validator takes over where the machine changed under the first one's test.
+    reports = sorted(folder.glob(f"*validator/reports/*/{number}/report.json"))
+    trees = {path: json.loads(path.read_text()) for path in reports}
+    report, tree = next((path, tree) for path, tree in trees.items() if tree["outcome"] == outcome)
+    assert {other["outcome"] for other in trees.values()} <= {outcome, "undecided"}
+    text = report.with_name("report.txt").read_text()
     assert text.startswith(f"Verdict: {outcome.upper()} (")
     assert sentence in text
     assert tree["pairs"], "something was really run"
