@@ -162,7 +162,7 @@ def _contamination(
 ) -> Floats | float:
     if not condition.contamination:
         return 0.0
-    return CONTAMINATED_BY * (generator.random(shape) < condition.contamination)
+    return np.where(generator.random(shape) < condition.contamination, CONTAMINATED_BY, 0.0)
 
 
 def _level(condition: Condition, rows: int, generator: np.random.Generator) -> Floats:
