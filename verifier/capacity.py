@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from verifier.hardware import Backend, cgroup_memory, default_backend, usable_cores
+from verifier.hardware import Backend, Machine, cgroup_memory, default_backend, usable_cores
 from verifier.harness.accelerator import KernelCache, nvidia_nodes
 from verifier.harness.evaluation import Crew
 from verifier.harness.inside import Interpreter
@@ -26,8 +26,8 @@ _LEAST_MEMORY: Final = 4 << 30
 _THREADS_PER_CORE: Final = 8
 """Numerical libraries start one pool of threads a core each; a thread counts as a process."""
 
-_CUDA_CREW: Final = Crew(rows=4, probes=2)
-"""CUDA hands logits to the host page by page, some 2 GB/s a process; these keep up with the GPU."""
+_MOST_EVALUATORS: Final = 6
+_GIB_PER_EVALUATOR: Final = 16
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
@@ -59,7 +59,20 @@ def settings_here(interpreter: Interpreter) -> RunSettings:
     """Run settings for this machine and the MLX that the interpreter has."""
     backend = default_backend(installed=installed_in(interpreter.executable))
     limits = limits_for(backend, memory=memory_bytes(), cores=usable_cores())
-    return RunSettings(limits=limits, crew=_CUDA_CREW if backend == "cuda" else Crew())
+    return RunSettings(
+        limits=limits, crew=crew_for(backend, gpu_gib=Machine.here(backend=backend).memory_gib)
+    )
+
+
+def crew_for(backend: Backend, *, gpu_gib: int) -> Crew:
+    """How many evaluators answer side by side: CUDA hands logits over page by page, some 2 GB/s a process.
+
+    Each needs a few GiB of the GPU at full size, and the frozen training program still holds its own share.
+    """
+    if backend != "cuda":
+        return Crew()
+    rows = max(1, min(_MOST_EVALUATORS, gpu_gib // _GIB_PER_EVALUATOR - 1))
+    return Crew(rows=rows, probes=max(1, rows // 2))
 
 
 def installed_in(python: Path) -> Callable[[str], str | None]:

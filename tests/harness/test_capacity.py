@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.capacity import installed_in, interpreter_here, limits_for, memory_bytes
+from verifier.capacity import crew_for, installed_in, interpreter_here, limits_for, memory_bytes
 
 pytestmark = pytest.mark.unit
 GIB = 1 << 30
@@ -50,3 +50,17 @@ def test_a_containers_limit_counts_as_memory(tmp_path: Path) -> None:
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "cgroup").write_text("0::/box\n")
     assert memory_bytes(tmp_path) == GIB
+
+
+@pytest.mark.parametrize(
+    ("gib", "rows", "probes"), [(0, 1, 1), (24, 1, 1), (48, 2, 1), (80, 4, 2), (141, 6, 3)]
+)
+def test_a_larger_gpu_is_asked_by_more_evaluators(gib: int, rows: int, probes: int) -> None:
+    crew = crew_for("cuda", gpu_gib=gib)
+    assert (crew.rows, crew.probes) == (rows, probes)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "metal"])
+def test_where_memory_is_shared_one_evaluator_of_each_kind_is_enough(backend: str) -> None:
+    crew = crew_for(backend, gpu_gib=512)  # type: ignore[arg-type]
+    assert (crew.rows, crew.probes) == (1, 1)
