@@ -13,9 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.errors import ChannelError, LogitsNotFinite, ModelUnsupported
-from verifier.harness.evaluator import Answer
+from verifier.harness.evaluation import Task, _Passage
+from verifier.harness.evaluator import GRAPH_ROWS, Answer
 from verifier.harness.probes import movement
-from verifier.harness.scoring import BLOCK_LOGITS, Floats, block_positions, log_normalisers, token_losses
+from verifier.harness.scoring import (
+    BLOCK_LOGITS,
+    Floats,
+    Rows,
+    block_positions,
+    log_normalisers,
+    row_score,
+    token_losses,
+)
 from verifier.harness.slate import Slate
 from verifier.harness.workers import Workers
 
@@ -125,6 +134,76 @@ def test_a_position_has_the_same_figures_wherever_its_block_begins() -> None:
         assert np.array_equal(log_normalisers(logits[start:]), whole[start:])
     targets = some_targets(1, 90, 5003)[0]
     assert np.array_equal(token_losses(logits, targets)[40:], token_losses(logits[40:], targets[40:]))
+
+
+# ----- the whole passage, with evaluators in memory
+
+
+class Room:
+    """An evaluator in numpy: a causal model, or one that sees the next token."""
+
+    def __init__(self, outputs: int, room: int, *, looks_ahead: bool) -> None:
+        self.outputs, self.room, self.looks_ahead = outputs, room, looks_ahead
+        self.under_way: list[Table] = []
+        self.batches = self.read = 0
+
+    def submit(self, tokens: np.ndarray) -> None:
+        assert tokens.shape[0] == GRAPH_ROWS
+        assert self.batches - self.read < self.room
+        seen = np.roll(tokens, -1, axis=1) if self.looks_ahead else tokens
+        table = np.random.default_rng(9).normal(0, 1, (self.outputs, self.outputs)).astype(np.float32)
+        self.under_way.append(Table(table[seen]))
+        self.batches += 1
+
+    def answer(self) -> Table:
+        return self.under_way.pop(0)
+
+    def release(self) -> None:
+        self.read += 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(16, 40),
+    probes=st.integers(0, 400),
+    rooms=st.tuples(st.sampled_from([2, 4, 8]), st.sampled_from([2, 4])),
+    looks_ahead=st.booleans(),
+)
+def test_every_row_is_scored_every_probe_compared_and_little_is_kept_meanwhile(
+    rows: int, probes: int, rooms: tuple[int, int], looks_ahead: bool
+) -> None:
+    generator = np.random.default_rng(rows)
+    tokens = generator.integers(0, 7, (2 * rows, 13)).astype(np.int32)
+    halves = [Rows(part[:, :-1], part[:, 1:].copy()) for part in (tokens[:rows], tokens[rows:])]
+    task = Task(*halves, tuple(range(rows)), np.arange(7, dtype=np.int32), b"seed", probes)
+    first, second = (Room(7, room, looks_ahead=looks_ahead) for room in rooms)
+    most = 0
+    with Workers(2) as workers:
+        passage = _Passage(task, first, second, workers)
+        real = passage._probe
+
+        def watched(least: int) -> None:
+            nonlocal most
+            real(least)
+            most = max(most, len(passage._pool) + sum(map(len, passage._under_way)))
+
+        passage._probe = watched
+        passage.run()
+    scores, audit = passage.scores(), passage.audit()
+    assert audit.figures["probes"] == str(probes)
+    # Where it looks ahead nearly every probe shows it: the token before the position sees another follower.
+    assert int(audit.figures["violations"]) == (probes if looks_ahead else 0)
+    for half, found in zip(halves, (scores.validation, scores.fresh), strict=True):
+        model = Room(7, 99, looks_ahead=looks_ahead)
+        model.submit(np.resize(half.inputs, (GRAPH_ROWS, 12)))
+        logits = model.under_way[0]._logits.reshape(GRAPH_ROWS, 12, 7)
+        for row in range(GRAPH_ROWS):
+            assert row_score(logits[row], half.targets[row], task.table) == (
+                found.nats[row],
+                found.sizes[row],
+            )
+    per_batch = GRAPH_ROWS * -(-probes // (2 * rows))
+    assert most <= 16 + 2 * GRAPH_ROWS + per_batch + GRAPH_ROWS * rooms[1]
 
 
 # ----- shared memory

@@ -197,6 +197,8 @@ class _Passage:
             if following < len(batches):
                 self._first.submit(self._inputs[_padded(batches[following])])
             self._probe(_POOL)
+            while len(self._pool) >= _POOL + GRAPH_ROWS:
+                self._probe(_POOL)  # many probes a row: what waits is kept, so it may not pile up
         while self._pool or self._under_way:
             self._probe(1)
 
