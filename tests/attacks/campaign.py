@@ -11,7 +11,7 @@
 
 A cheat passes if its verdict is one of those that are right for it and it took nothing; the naive verdict
 beside ours is what a trusting re-run says: the metric that the program prints in a bare run, better than the
-unmodified program's by more than the smallest gain that the rule pays for. How good an honest variant truly
+unmodified program's by 0.1 bits per byte or more. How good an honest variant truly
 is, is measured by runs of its own.
 
 Exits with 1 if there is a miss, a false alarm, or a verdict for another reason than the right one.
