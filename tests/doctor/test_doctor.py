@@ -188,7 +188,8 @@ def test_a_clock_behind_or_far_ahead_of_the_chain_is_a_fault(
     app.__dict__["settings"] = settings
     states = {}
     for seconds in (-3600, -5, 20, 3600):
-        (found,) = network._clock(app, lambda seconds=seconds: head + seconds)
+        now = float(head + seconds)
+        (found,) = network._clock(app, lambda: now)  # noqa: B023 (called at once)
         states[seconds] = found.state
     assert states == {-3600: "fault", -5: "ok", 20: "ok", 3600: "fault"}
 

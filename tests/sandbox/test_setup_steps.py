@@ -175,7 +175,7 @@ def listeners() -> Iterator[tuple[str, str]]:
 
 
 def outcomes(text: str) -> dict[str, str]:
-    return dict(line.split() for line in text.splitlines())  # type: ignore[misc]
+    return dict(line.split() for line in text.splitlines())
 
 
 def test_network_only_when_asked_and_then_only_plain_addresses(

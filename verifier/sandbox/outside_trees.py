@@ -192,7 +192,7 @@ def _drained(log: MemoryLog) -> None:
     before = -1
     while before != log.size:
         before = log.size
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def _frozen_killed(bench: Bench) -> CheckResult:
