@@ -70,8 +70,6 @@ def make(
     repo: Path, document: Path, data: Path | None, python: PythonChoice, home: Path | None, as_json: bool
 ) -> int:
     """Make the environment of a protocol, or find it; with --data run its data step as well."""
-    import tempfile
-
     from armlx_chain.claims.projectfiles import read_snapshot
     from armlx_chain.protocol.parse import MAX_DOCUMENT_BYTES, parse_protocol
     from verifier.environments.providing import operator_of, provide
@@ -91,17 +89,18 @@ def make(
         "seconds": f"{time.monotonic() - started:.2f}",
     }
     if data is not None:
-        with tempfile.TemporaryDirectory(prefix="armlx-data-") as work:
-            facts["data_steps"] = run_data_steps(
-                protocol,
-                files,
-                provided.interpreter,
-                sandbox=sandbox,
-                operator=operator_of(python),
-                data=data,
-                work=Path(work),
-                say=say,
-            )
+        work = place / "work" / "data-steps"  # kept: a step that fails says that its output is there
+        work.mkdir(parents=True, exist_ok=True)
+        facts["data_steps"] = run_data_steps(
+            protocol,
+            files,
+            provided.interpreter,
+            sandbox=sandbox,
+            operator=operator_of(python),
+            data=data,
+            work=work,
+            say=say,
+        )
     emit(facts, table(list(facts.items())), as_json=as_json)
     return EXIT_OK
 
