@@ -7,9 +7,10 @@ against the verifier.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +208,7 @@ class Docket:
         self, court: Court, folder: Path, *, workers: int, pairs: int, bare: Callable[[Variant], bool]
     ) -> None:
         self._court, self._folder, self._pairs, self._bare = court, folder, pairs, bare
-        self._quiet = threading.Condition()
-        self._running = 0
+        self._turns = _Turns()
         self._results: dict[str, Future[Tried]] = {}
         self._pool = ThreadPoolExecutor(workers)
 
@@ -227,12 +227,12 @@ class Docket:
 
     def _try(self, cheat: Variant) -> Tried:
         pairs = self._pairs if decided_by_a_score(cheat) else PAIRS
-        with _Turn(self, most=1 << 30):
+        with self._turns.beside():
             place = self._place(cheat.name)
             found = try_cheat(self._court, cheat, place, pairs=pairs, bare=self._bare(cheat))
         if not (found.right and found.seen_through) or found.works is False:
             # Beside another trial, on a busy machine: it counts once it has been seen alone, with all pairs.
-            with _Turn(self, most=0):
+            with self._turns.alone():
                 found = try_cheat(self._court, cheat, self._place(f"{cheat.name}-alone"))
         return found
 
@@ -242,18 +242,37 @@ class Docket:
         return place
 
 
-class _Turn:
-    """A turn beside others, or one that waits until nobody else runs and keeps everybody out."""
+class _Turns:
+    """Turns beside others, and turns that wait until nobody else runs and keep everybody out meanwhile."""
 
-    def __init__(self, docket: Docket, *, most: int) -> None:
-        self._docket, self._most = docket, most
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._alone = 0
 
-    def __enter__(self) -> None:
-        with self._docket._quiet:
-            self._docket._quiet.wait_for(lambda: 0 <= self._docket._running <= self._most)
-            self._docket._running = self._docket._running + 1 if self._most else -1
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        with self._changed:
+            # Who wants to be alone goes first, else the others would never leave a gap.
+            self._changed.wait_for(lambda: self._alone == 0)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
-    def __exit__(self, *_: object) -> None:
-        with self._docket._quiet:
-            self._docket._running = self._docket._running - 1 if self._most else 0
-            self._docket._quiet.notify_all()
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._alone += 1
+            self._changed.wait_for(lambda: self._running == 0)
+            self._running = 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running = 0
+                self._alone -= 1
+                self._changed.notify_all()

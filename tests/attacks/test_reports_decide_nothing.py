@@ -19,7 +19,8 @@ from verifier.model import Ending, Outcome, Reason, Verdict
 from verifier.session import Settings, judge
 from verifier.verdict.case import Rules
 
-pytestmark = pytest.mark.integration
+# The docket, if this session asks for one, works in the background: a fixed number of steps minds no company.
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("docket"), pytest.mark.timeout(1200)]
 
 _STEPS: Final = 3
 _FINAL: Final = "val_bpb = evaluate_bpb(model, tokenizer, FINAL_EVAL_BATCH_SIZE)\n"

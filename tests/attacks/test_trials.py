@@ -3,6 +3,8 @@
 A cheat runs as far as its deciding audit: one pair where a score decides. A third of the cheats is run bare
 as well, and a third of the honest variants is run, by the day (see ``rotation``). The long form, with
 everything, is ``scripts/attacks``.
+
+The docket works in the background from the first test on; those that wait for it stand last.
 """
 
 from __future__ import annotations
@@ -27,55 +29,17 @@ from verifier.model import AuditKind, Ending, Outcome, Reason, Role, RunRecord
 from verifier.sandbox.select import default_sandbox
 from verifier.session import Files
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("docket"), pytest.mark.timeout(1200)]
 
 CHEATS = cheats()
 HONEST = honest()
 DUE: Final = [name for name in HONEST if turns_up(name)]
 
 
-@pytest.mark.parametrize("cheat", CHEATS)
-def test_a_cheat_works_where_nothing_stops_it_and_fails_under_the_verifier(
-    cheat: str, docket: Docket
-) -> None:
-    tried = docket.of(CHEATS[cheat])
-    verdict = tried.verdict
-    assert tried.works is not False, f"third {THIRD}: bare it printed {tried.claimed}"
-    assert not tried.approved
-    assert not tried.escaped, tried.printed[-2000:]
-    assert tried.right, (
-        f"{verdict.outcome} ({verdict.reason}): {verdict.explanation}\n{tried.printed[-2000:]}"
-    )
-    assert tried.seen_through, f"claimed {tried.claimed}, trusted {tried.trusted}"
-    if verdict.outcome is Outcome.REFUTED:
-        assert verdict.evidence["audit"] in {AuditKind.CAUSALITY, AuditKind.FRESH_GAP, AuditKind.CHANNEL}
-        assert len(verdict.repeats) == 2
-    if "gate" in CHEATS[cheat].facts:
-        assert not verdict.pairs  # nothing was run
-
-
 def test_every_class_has_cheats_that_a_score_does_not_decide_and_a_naive_run_believes() -> None:
     believed = {one.kind for one in CHEATS.values() if one.facts["shows"] == "score"}
     assert believed >= set(CLASSES) - {"claim"}
     assert sum(not decided_by_a_score(one) for one in CHEATS.values()) > 40
-
-
-def test_a_program_that_rewrites_its_source_writes_nothing_in_the_sandbox(docket: Docket) -> None:
-    tried = docket.of(CHEATS["hostile_workspace"])
-    assert "written:" not in tried.printed
-    assert tried.printed.count("Read-only file system") >= 3
-
-
-def test_the_escapes_printed_what_they_found_and_it_was_not_the_secret(docket: Docket) -> None:
-    for name in ("hostile_key_file", "hostile_environment", "hostile_other_processes"):
-        printed = docket.of(CHEATS[name]).printed
-        assert CANARY not in printed
-        assert "val_bpb:" in printed
-
-
-@pytest.mark.parametrize("cheat", ["hostile_channel_forged", "hostile_channel_huge"])
-def test_bytes_that_are_no_message_end_the_run_without_a_model(cheat: str, docket: Docket) -> None:
-    assert docket.of(CHEATS[cheat]).verdict.pairs[0].candidate.ending is Ending.BAD_FRAME
 
 
 class BehavesTheSecondTime:
@@ -151,3 +115,41 @@ def test_a_project_without_its_programs_is_refused_before_anything_runs(
             interpreter=Interpreter(Path(sys.executable)),
             work=tmp_path,
         )
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheat_works_where_nothing_stops_it_and_fails_under_the_verifier(
+    cheat: str, docket: Docket
+) -> None:
+    tried = docket.of(CHEATS[cheat])
+    verdict = tried.verdict
+    assert tried.works is not False, f"third {THIRD}: bare it printed {tried.claimed}"
+    assert not tried.approved
+    assert not tried.escaped, tried.printed[-2000:]
+    assert tried.right, (
+        f"{verdict.outcome} ({verdict.reason}): {verdict.explanation}\n{tried.printed[-2000:]}"
+    )
+    assert tried.seen_through, f"claimed {tried.claimed}, trusted {tried.trusted}"
+    if verdict.outcome is Outcome.REFUTED:
+        assert verdict.evidence["audit"] in {AuditKind.CAUSALITY, AuditKind.FRESH_GAP, AuditKind.CHANNEL}
+        assert len(verdict.repeats) == 2
+    if "gate" in CHEATS[cheat].facts:
+        assert not verdict.pairs  # nothing was run
+
+
+def test_a_program_that_rewrites_its_source_writes_nothing_in_the_sandbox(docket: Docket) -> None:
+    tried = docket.of(CHEATS["hostile_workspace"])
+    assert "written:" not in tried.printed
+    assert tried.printed.count("Read-only file system") >= 3
+
+
+def test_the_escapes_printed_what_they_found_and_it_was_not_the_secret(docket: Docket) -> None:
+    for name in ("hostile_key_file", "hostile_environment", "hostile_other_processes"):
+        printed = docket.of(CHEATS[name]).printed
+        assert CANARY not in printed
+        assert "val_bpb:" in printed
+
+
+@pytest.mark.parametrize("cheat", ["hostile_channel_forged", "hostile_channel_huge"])
+def test_bytes_that_are_no_message_end_the_run_without_a_model(cheat: str, docket: Docket) -> None:
+    assert docket.of(CHEATS[cheat]).verdict.pairs[0].candidate.ending is Ending.BAD_FRAME
