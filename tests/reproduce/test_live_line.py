@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.protocol.metric import rule_from_pattern
@@ -88,6 +88,7 @@ def test_a_loss_that_is_no_plausible_number_is_left_out(loss: bytes) -> None:
     assert reading.loss is None or reading.loss <= 10**6
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=12))
 def test_however_the_bytes_come_the_lines_are_the_same(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
@@ -97,6 +98,7 @@ def test_however_the_bytes_come_the_lines_are_the_same(pieces: list[bytes]) -> N
     assert found == [line for line in parts[:-1] if line and len(line) <= 16]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=3000), max_size=8))
 def test_never_more_than_one_line_is_held(pieces: list[bytes]) -> None:
     splitter = LineSplitter()
@@ -105,6 +107,7 @@ def test_never_more_than_one_line_is_held(pieces: list[bytes]) -> None:
         assert splitter.held <= LINE_BYTES
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_nothing_of_a_log_but_numbers_reaches_the_terminal(noise: bytes) -> None:
     reading = read(b"step 7 | loss: 1.5 " + noise + b"\r" + noise + b"\n")

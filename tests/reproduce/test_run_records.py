@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.devnet.benchmark.project import protocol_document
@@ -97,6 +97,7 @@ def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
     assert read_record(parse_canonical(canonical_json(record_tree(failed))), failed.log_path) == failed
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["role", "ending", "audits", "validation", "wallSeconds", "logSha256"]),
                     st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2),
