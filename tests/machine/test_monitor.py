@@ -47,6 +47,7 @@ class Machine:
         self.cooling = 0.0
         self.heat_asked = threading.Event()
         self.during = 0
+        self.leaving = False
 
     def read(self) -> Reading:
         return replace(self.state, at=self.now)
@@ -58,6 +59,8 @@ class Machine:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.waits += 1
+        if self.leaving:
+            self.state = replace(self.state, gpu_others=())
         used = dict(self.state.outside or {})
         if used:
             used[OTHER] += self.load * seconds
@@ -154,6 +157,15 @@ def test_a_session_begun_on_mains_does_not_go_on_quietly_on_battery() -> None:
     machine.state = replace(machine.state, power=Power.BATTERY)
     (sentence,) = run(machine, watch)
     assert "ran on battery; when the session began it ran on mains" in sentence
+
+
+def test_a_program_that_is_just_leaving_the_gpu_disturbs_nothing() -> None:
+    machine = Machine()
+    watch = machine.watch()
+    watch.settle()
+    watch.begin()
+    machine.state, machine.leaving = replace(machine.state, gpu_others=("4711 (python3)",)), True
+    assert watch.end() == ()
 
 
 def test_heat_that_came_and_went_during_a_run_is_seen() -> None:

@@ -28,6 +28,9 @@ judge at all."""
 LOAD_LEAST_SECONDS: Final = 2.0
 """Load over less wall time than this says nothing."""
 
+LEAVING_SECONDS: Final = 3.0
+"""A program that is on the GPU at the end of a run and gone after this was ours, or as short."""
+
 SWAP_SHARE: Final = 0.02
 """Wall clock: share of the memory read back from swap during one run. Our choice: pages that sleeping
 programs lost are far below it, a machine whose run does not fit is far above it."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from armlx_chain.errors import VerifierFault
@@ -145,7 +145,16 @@ class MachineWatch:
         if self._begin is None:
             return ()
         before, after, self._begin = self._begin, self._sensors.read(), None
-        return tuple(self._disturbances(before, after, worst))
+        return tuple(self._disturbances(before, self._without_leaving(after), worst))
+
+    def _without_leaving(self, after: Reading) -> Reading:
+        """A driver may list our own ended program for a moment, in a container by a number we do not know."""
+        known = (self._start or after).gpu_others or ()
+        if set(after.gpu_others or ()) <= set(known):
+            return after
+        self._pace.sleep(limits.LEAVING_SECONDS)
+        still = self._sensors.read().gpu_others or ()
+        return replace(after, gpu_others=tuple(name for name in after.gpu_others or () if name in still))
 
     def _end_sampling(self) -> int:
         sampler, self._sampler = self._sampler, None
