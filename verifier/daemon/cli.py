@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Project, Proposal
     from armlx_chain.signing.guard import SingleSignGuard
     from armlx_chain.signing.signer import Signer
+    from verifier.daemon.copyindex import CopyIndex
     from verifier.daemon.once import Contracts, Validator
     from verifier.daemon.results import Result
+    from verifier.daemon.store import FindingStore
     from verifier.environments.providing import PythonChoice
     from verifier.judging import Prepared
     from verifier.model import Noise
@@ -114,11 +116,9 @@ def build_validator(
     from armlx_chain.cli.reproduce import show_progress
     from armlx_chain.signing.guard import SingleSignGuard
     from armlx_chain.storage.fetch import open_storage
-    from verifier.daemon.copyindex import CopyIndex
     from verifier.daemon.finish import Finisher
     from verifier.daemon.once import Timing, Validator
     from verifier.daemon.settle import Settler
-    from verifier.daemon.store import FindingStore
     from verifier.daemon.testing import Tester
 
     wiring.check_wiring(app)
@@ -126,13 +126,7 @@ def build_validator(
     settings, network = app.settings, app.settings.network
     sender = app.sender(signer)
     settler = Settler(sender=sender, ledger=contracts.ledger)
-    store = FindingStore(
-        settings.home / "findings.sqlite",
-        chain=wiring.chain_key(settings, app.rpc),
-        ledger=network.proposal_ledger,
-        account=signer.address,
-    )
-
+    store, copies = _stores(app, signer)
     guard = SingleSignGuard(settings.guard_path)
 
     def folder_of(proposal_id: int) -> Path:
@@ -163,16 +157,23 @@ def build_validator(
             progress=show_progress,
             pairs=pairs,
         ),
-        copies=CopyIndex(
-            settings.home / "copies.sqlite",
-            chain=wiring.chain_key(settings, app.rpc),
-            ledger=network.proposal_ledger,
-        ),
+        copies=copies,
         again=open_storage(list(network.storage_urls), None),
         say=say,
         require_whole=_whole_guard(app, signer, guard, despite_lost=despite_lost),
         multicall=network.multicall3,
     )
+
+
+def _stores(app: App, signer: Signer) -> tuple[FindingStore, CopyIndex]:
+    from armlx_chain.cli.wiring import chain_key
+    from verifier.daemon.copyindex import CopyIndex
+    from verifier.daemon.store import FindingStore
+
+    home, chain = app.settings.home, chain_key(app.settings, app.rpc)
+    ledger = app.settings.network.proposal_ledger
+    findings = FindingStore(home / "findings.sqlite", chain=chain, ledger=ledger, account=signer.address)
+    return findings, CopyIndex(home / "copies.sqlite", chain=chain, ledger=ledger)
 
 
 def _whole_guard(
