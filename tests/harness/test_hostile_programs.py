@@ -60,20 +60,16 @@ def limited(benchmark: Benchmark, sandbox: Sandbox, tmp_path: Path) -> Callable[
         "frame(0x01, b'graph', magic=b'AXH1')",
         "frame(0x99, b'no such kind')",
         "frame(0x12, b'0.100000', checksum=1)",
-        "frame(0x23, b'logits', checksum=0)",
         "frame(0x01, graph_of(model), checksum=5)",
         "frame(0x02, b'', length=1 << 40)",
-        "frame(0x12, b'', length=1 << 40)",
     ],
     ids=[
         "garbage",
         "other magic",
         "unknown kind",
         "value with a wrong checksum",
-        "evaluator's kind with a wrong checksum",
         "graph with a wrong checksum",
         "huge text",
-        "huge value",
     ],
 )
 def test_what_is_no_message_ends_the_run_as_a_bad_frame(run: Run, message: str) -> None:
@@ -83,7 +79,7 @@ def test_what_is_no_message_ends_the_run_as_a_bad_frame(run: Run, message: str) 
     assert_without_score(record)
 
 
-@pytest.mark.parametrize("kind", [Kind.VALUE, Kind.MONITOR, Kind.LOGITS, Kind.TOKENS])
+@pytest.mark.parametrize("kind", [Kind.VALUE, Kind.LOGITS])
 def test_a_whole_message_in_the_harnesss_name_fails_the_channel_audit(run: Run, kind: Kind) -> None:
     record = run(talking(f"own.sendall(frame({kind:#x}, b'0.100000'))\nspend(30)"))
     assert record.ending is Ending.BAD_FRAME, record.detail
