@@ -134,8 +134,9 @@ class SeatbeltSandbox:
             for files in pythons:
                 require_passable(files.shown)
         cache = _darwin_cache(uid) if self._metal else None
-        if cache is not None and pythons and self._warm:
+        if cache is not None:
             shader_cache.empty(cache)
+        if cache is not None and pythons and self._warm:
             warming = SandboxSpec(argv=[str(pythons[0].interpreter), "-I", "-c", shader_cache.WARMING])
             with self._started(warming, MemoryLog(), uid, pythons, cache) as process:
                 process.wait(_WARM_SECONDS)
