@@ -392,7 +392,7 @@ def fails(run: RunRecord, kind: AuditKind) -> bool:
     return any(audit.kind is kind and not audit.passed for audit in run.audits)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases)
 def test_refuted_implies_the_short_list_a_clean_control_a_repetition_and_calibration(case):
     found = next_step(case)
@@ -417,7 +417,7 @@ def test_refuted_implies_the_short_list_a_clean_control_a_repetition_and_calibra
     assert not any(run.disturbances for run in runs)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases)
 def test_no_case_ends_otherwise_than_in_a_verdict_or_a_wish_and_approval_needs_clean_graphs(case):
     found = next_step(case)

@@ -132,7 +132,7 @@ def test_the_order_of_runs_goes_on_where_it_stopped():
     assert [name for _, name, _ in runner.calls] == ["pair-04-candidate", "pair-04-control"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(-30, 60), min_size=24, max_size=24), st.integers(1, 23), st.integers(1, 23))
 def test_a_test_cut_anywhere_and_continued_decides_as_one_that_was_not_stopped(thousandths, one, two):
     class Scripted(SimRunner):

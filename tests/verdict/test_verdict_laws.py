@@ -92,7 +92,7 @@ def decide(differences: list[int], limit: int = LAST_LIMIT, *, s: int = S, m: in
     return assess(test_of(s, m), [exact(value) for value in differences], limit=limit).decision
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(figures, limits)
 def test_how_long_a_session_may_run_changes_no_decision(differences, limit):
     whole = assess(test_of(S, 2 * S), [exact(value) for value in differences], limit=LAST_LIMIT)
@@ -106,21 +106,21 @@ def test_how_long_a_session_may_run_changes_no_decision(differences, limit):
         assert (short.decision, short.used) == (Decision.EXHAUSTED, limit)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(figures, shifts)
 def test_the_same_improvement_in_every_pair_never_loses_an_acceptance(differences, shift):
     if decide(differences) is ACCEPTED:
         assert decide([value + shift for value in differences]) is ACCEPTED
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.lists(st.tuples(near, shifts), min_size=1, max_size=LAST_LIMIT))
 def test_a_candidate_better_in_every_pair_is_never_refused_where_it_was_accepted(pairs):
     if decide([value for value, _ in pairs]) is ACCEPTED:
         assert decide([value + more for value, more in pairs]) not in REFUSED
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(figures, shifts)
 def test_a_worse_candidate_never_gains_an_acceptance_by_being_worse_in_every_pair_alike(differences, shift):
     if decide(differences) in REFUSED:
@@ -141,7 +141,7 @@ def test_the_earlier_version_punished_a_better_candidate():
     assert outcomes[1, "better"] is Decision.TOO_NOISY
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(near, min_size=1, max_size=12), st.sampled_from([2, 3, 7, 10, 100]))
 def test_another_unit_of_noise_and_gain_is_the_same_test(differences, factor):
     plain = assess(test_of(S, 2 * S), [exact(value) for value in differences], limit=FIRST_LIMIT)
@@ -151,7 +151,7 @@ def test_another_unit_of_noise_and_gain_is_the_same_test(differences, factor):
     assert (scaled.decision, scaled.used, scaled.llr) == (plain.decision, plain.used, plain.llr)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(near, min_size=2, max_size=7), st.randoms(use_true_random=False))
 def test_the_order_of_undecided_pairs_changes_neither_ratio_nor_spread(differences, draw):
     shuffled = list(differences)
@@ -164,14 +164,14 @@ def test_the_order_of_undecided_pairs_changes_neither_ratio_nor_spread(differenc
         assert (first.llr, first.spread, first.mean_gain) == (second.llr, second.spread, second.mean_gain)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(near, min_size=1, max_size=MINIMUM_PAIRS - 1))
 def test_nothing_is_accepted_before_three_pairs(differences):
     assert decide(differences, MINIMUM_PAIRS - 1) is not ACCEPTED
     assert decide([10 * S * abs(value) for value in differences]) is not ACCEPTED
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(figures, st.integers(20_000_001, 10**12))
 def test_a_hopeless_first_pair_ends_the_test_whatever_follows(differences, loss):
     state = assess(test_of(S, 2 * S), [exact(-loss), *map(exact, differences)], limit=LAST_LIMIT)

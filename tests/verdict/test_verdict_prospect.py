@@ -111,7 +111,7 @@ def test_a_decided_test_needs_no_more_pairs_and_an_open_one_does():
     assert view(*["0.0125"] * 23).more_pairs == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(-80, 80), min_size=1, max_size=24), st.integers(2, 40))
 def test_chances_are_shares_and_sum_to_one(thousandths, runs):
     gains = [str(Decimal(value).scaleb(-3)) for value in thousandths]
