@@ -48,6 +48,7 @@ class Machine:
         self.heat_asked = threading.Event()
         self.during = 0
         self.leaving = False
+        self.quiet_after = 1 << 30
 
     def read(self) -> Reading:
         return replace(self.state, at=self.now)
@@ -59,6 +60,8 @@ class Machine:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.waits += 1
+        if self.waits >= self.quiet_after:
+            self.load = 0.0
         if self.leaving:
             self.state = replace(self.state, gpu_others=())
         used = dict(self.state.outside or {})
@@ -89,7 +92,11 @@ def test_a_calm_machine_disturbs_nothing_and_nobody_waits_between_runs() -> None
     watch = machine.watch()
     assert [run(machine, watch) for _ in range(3)] == [(), (), ()]
     assert machine.said == []
-    assert machine.waits == 4  # three runs, and one look at the usual load
+    assert machine.waits == 6  # three runs, each after one look at the load
+    cpu = Machine()
+    watch = cpu.watch("cpu")
+    assert [run(cpu, watch) for _ in range(3)] == [(), (), ()]
+    assert cpu.waits == 3
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,23 @@ def test_a_run_waits_until_the_machine_has_cooled_and_says_so_once() -> None:
     assert machine.state.temperature is not None
     assert machine.state.temperature <= 40 + limits.TEMPERATURE_RISE
     assert machine.said == ["waiting: it is warmer than when the session began"]
+
+
+def test_a_run_on_the_wall_clock_waits_until_others_are_done() -> None:
+    machine = Machine()
+    watch = machine.watch()
+    assert run(machine, watch) == ()
+    machine.load = 2.0
+    machine.quiet_after = machine.waits + 4
+    watch.settle()
+    assert machine.said == ["waiting: other programs keep the processor busy"]
+    assert machine.load == 0.0
+    patient = Machine()
+    watch = patient.watch("cpu")
+    assert run(patient, watch) == ()
+    patient.load = 2.0
+    watch.settle()
+    assert patient.said == []
 
 
 def test_a_chip_that_cools_no_further_is_cool_enough() -> None:

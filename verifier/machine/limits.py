@@ -25,8 +25,8 @@ but it meets control and candidate alike, and what the control scores and how ma
 against the calibrated band, tells more than any figure of load. Otherwise no machine of two cores could
 judge at all."""
 
-LOAD_LEAST_SECONDS: Final = 2.0
-"""Load over less wall time than this says nothing."""
+LOAD_LEAST_SECONDS: Final = 1.0
+"""Load over less wall time than this says nothing; so long a run on the wall clock waits to see it."""
 
 LEAVING_SECONDS: Final = 3.0
 """A program that is on the GPU at the end of a run and gone after this was ours, or as short."""

@@ -70,11 +70,9 @@ class MachineWatch:
             self._start = self._first_look()
             return
         started, told = self._pace.clock(), ""
-        before, earlier = self._sensors.read(), None
-        while True:
-            reason = self._unrest(before, earlier)
-            if reason is None:
-                return
+        anchor = previous = self._sensors.read()
+        now = self._later() if self._wall and previous.outside is not None else previous
+        while (reason := self._unrest(now, previous, anchor)) is not None:
             if self._pace.clock() - started > self._pace.patience:
                 raise VerifierFault(
                     f"This machine does not come to rest: {reason}.",
@@ -84,50 +82,57 @@ class MachineWatch:
             if reason != told:
                 self._say(f"waiting: {reason}")
                 told = reason
-            earlier = earlier if earlier and before.at - earlier.at < limits.COOLING_SECONDS else before
+            anchor = now if now.at - anchor.at >= limits.COOLING_SECONDS else anchor
             self._pace.sleep(self._pace.look)
-            before = self._sensors.read()
+            previous, now = now, self._sensors.read()
+
+    def _later(self) -> Reading:
+        """A second look, after the least time in which load shows."""
+        self._pace.sleep(limits.LOAD_LEAST_SECONDS)
+        return self._sensors.read()
 
     def _first_look(self) -> Reading:
         """The session's start; on the wall clock with the load that is usual here."""
         first = self._sensors.read()
         if not self._wall or first.outside is None:
             return first
-        self._pace.sleep(limits.LOAD_LEAST_SECONDS)
-        second = self._sensors.read()
+        second = self._later()
         self._start_load = others_cores(first, second) or 0.0
         return second
 
-    def _unrest(self, now: Reading, earlier: Reading | None) -> str | None:
-        """Why no run can start now, compared with the session's start; the text holds no changing figure."""
+    def _unrest(self, now: Reading, previous: Reading, anchor: Reading) -> str | None:
+        """Why no run can start now, compared with the session's start; the text holds no changing figure.
+
+        Args:
+            previous: The look before this one, for the load in between.
+            anchor: An older look, for what still cools.
+        """
         start = self._start or now
         if now.heat is not None and now.heat > max(limits.NOMINAL, start.heat or 0):
             return "the system reports heat"
-        if self._too_warm(start, now, earlier):
+        if self._too_warm(start, now, anchor):
             return "it is warmer than when the session began"
         free, before = now.available_bytes, start.available_bytes
         if free is not None and before is not None and free < limits.MEMORY_SHARE * before:
             return "less than half the memory is free that was free when the session began"
         if now.gpu_others and not set(now.gpu_others) <= set(start.gpu_others or ()):
             return f"another program computes on the GPU: {', '.join(now.gpu_others)}"
-        if earlier is not None and self._busy(earlier, now) is not None:
+        if self._busy(previous, now) is not None:
             return "other programs keep the processor busy"
         return None
 
-    def _too_warm(self, start: Reading, now: Reading, earlier: Reading | None) -> bool:
-        if now.temperature is None or start.temperature is None:
+    def _too_warm(self, start: Reading, now: Reading, anchor: Reading) -> bool:
+        if now.temperature is None or start.temperature is None or anchor.temperature is None:
             return False
         if now.temperature <= start.temperature + limits.TEMPERATURE_RISE:
             return False
-        if earlier is None or earlier.temperature is None:
-            return True
-        waited = now.at - earlier.at
-        return waited < limits.COOLING_SECONDS or earlier.temperature - now.temperature >= limits.COOLED
+        still_cooling = anchor.temperature - now.temperature >= limits.COOLED
+        return now.at - anchor.at < limits.COOLING_SECONDS or still_cooling
 
     def _busy(self, before: Reading, after: Reading) -> float | None:
         """Cores that others used, if that is too much on this clock."""
         used = others_cores(before, after)
-        if not self._wall or used is None or after.at - before.at < limits.LOAD_LEAST_SECONDS:
+        if not self._wall or used is None or after.at - before.at < limits.LOAD_LEAST_SECONDS / 2:
             return None
         allowed = self._start_load + limits.OTHERS_SHARE * max(1, after.cores)
         return used if used > allowed else None
