@@ -56,6 +56,9 @@ def main() -> int:
     options = arguments()
     os.environ[CANARY_VARIABLE] = CANARY  # what one of the escapes is after
     chosen = [one for one in [*cheats().values(), *honest().values()] if wanted(one, options)]
+    if not chosen:
+        say("Nothing in the corpus has such a name or class.")
+        return 2
     started = time.monotonic()
     kept = Kept(options.resume)
     rows = kept.rows(chosen)

@@ -237,13 +237,11 @@ def convene(
     bare_controls: int = 2,
     control_runs: int = LEAST_RUNS,
     seed_runs: int = SEED_RUNS,
-    python: Path | None = None,
     memory_bytes: int = 1 << 30,
 ) -> Court:
     """Make the data, prepare the benchmark, measure control runs and noise, run the snapshot bare.
 
     Args:
-        python: The interpreter that programs run with; this one by default.
         memory_bytes: The snapshot's own runs are small; a bound near them makes a memory bomb cheap to try.
 
     Raises:
@@ -255,7 +253,7 @@ def convene(
     for file in make_data(data_folder):
         content = (data_folder / file.path).read_bytes()
         entries.append(ManifestEntry(file.path, len(content), root_of(content), ManifestRole(file.role)))
-    sandbox, interpreter = default_sandbox(), Interpreter(python or Path(sys.executable))
+    sandbox, interpreter = default_sandbox(), Interpreter(Path(sys.executable))
     sandbox.check()
     benchmark = Benchmark.prepare(
         snapshot, data_folder, entries, sandbox=sandbox, interpreter=interpreter, work=folder / "work"

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.harness.probes import TOLERANCE, movement
@@ -18,6 +18,7 @@ OUTPUTS = 512
 LARGE = st.sampled_from([1e8, 1e16, 1e17, 1e30, 3e38, -1e30, -3e38])
 
 
+@settings(deadline=None)
 @given(LARGE)
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary_however_large_they_are(size: float) -> None:
     logits = np.full((4, OUTPUTS), size, dtype=np.float32)
@@ -25,6 +26,7 @@ def test_equal_logits_cost_the_logarithm_of_the_vocabulary_however_large_they_ar
     assert losses == pytest.approx([math.log(OUTPUTS)] * 4)
 
 
+@settings(deadline=None)
 @given(LARGE, st.integers(0, 2**32 - 1))
 def test_the_probabilities_of_all_tokens_add_up_to_one(size: float, seed: int) -> None:
     drawn = np.random.default_rng(seed)
@@ -34,6 +36,7 @@ def test_the_probabilities_of_all_tokens_add_up_to_one(size: float, seed: int) -
     assert min(losses) >= 0
 
 
+@settings(deadline=None)
 @given(LARGE, LARGE)
 def test_a_probability_that_moves_is_seen_beside_any_constant(before: float, after: float) -> None:
     flat = np.full((2, OUTPUTS), before, dtype=np.float32)

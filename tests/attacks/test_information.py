@@ -7,7 +7,7 @@ import random
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.devnet.benchmark.project import snapshot_files
@@ -54,6 +54,7 @@ def test_the_benchmarks_program_uses_a_fifth_of_the_room_and_may_be_repeated_for
     assert information_bytes(TRAIN + TRAIN) < own + 8
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_no_text_is_held_for_smaller_than_a_good_compressor_makes_it_by_more_than_a_third(
     data: bytes,
@@ -61,6 +62,7 @@ def test_no_text_is_held_for_smaller_than_a_good_compressor_makes_it_by_more_tha
     assert 1.5 * information_bytes(data) + 32 >= len(zlib.compress(data, 9)) - 12
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_more_text_never_holds_much_less(first: bytes, second: bytes) -> None:
     assert information_bytes(first) <= information_bytes(first + second) + 8
