@@ -1,7 +1,7 @@
 """How much knowledge a text can carry: a bound on its compressed size. Pure.
 
 Weights that were trained elsewhere, or a table of the validation text, are dense: no spelling makes them
-smaller than what they know. Program text is not: sixty kilobytes of it hold about sixteen. So a limit on the
+smaller than what they know. Program text is not: sixty kilobytes of it hold fifteen to twenty. So a limit on the
 compressed size bounds what can be smuggled in, whether as one literal, as a thousand small ones, in comments,
 in names, in blanks or in letters that look alike; and no honest program comes near it.
 
