@@ -160,8 +160,8 @@ def measure(
     controls = [f"control-{number + 1:02d}" for number in range(plan.runs)]
     seeds = [f"seed-{number + 1:02d}" for number in range(plan.seed_runs)]
     lab.expect([*controls, *seeds], beforehand=len(warm_ups))
-    cold = [lab.warm_up(label) for label in warm_ups] if lab.waits_for([*controls, *seeds]) else []
     known = [kept.find(label) for label in warm_ups] if kept is not None else []
+    cold = [lab.warm_up(label) for label in warm_ups] if lab.waits_for([*controls, *seeds]) else []
     records = [lab.run(label, {}) for label in controls]
     seeded = [
         lab.run(label, {plan.train_path: with_seed(train, FIRST_SEED + number)})
@@ -296,9 +296,12 @@ class _Lab:
 
     def warm_up(self, label: str) -> RunRecord:
         """A run for warm caches: made anew by every process that measures, kept only the first time."""
+        if self._kept is None:
+            return self._measure(label, {})
+        if self._kept.find(label) is not None:
+            return self._measure(f"{label}-again", {})  # in a folder of its own: the first one's log stays
         record = self._measure(label, {})
-        if self._kept is not None and self._kept.find(label) is None:
-            self._kept.keep(label, record)
+        self._kept.keep(label, record)
         return record
 
     def run(self, label: str, files: Mapping[str, bytes]) -> RunRecord:

@@ -1,7 +1,8 @@
 """Finished runs of a calibration, kept on disk until all of them are there.
 
 - A run is used again only by the very same calibration: equal project, class, environment, program and number
-  of the run, under the one seed that was drawn when it began. Anything else begins anew.
+  of the run, under the one seed that was drawn when it began, measured by the same code of this verifier.
+  Anything else begins anew.
 - A run counts only with its log: the record holds its digest.
 - What is half written does not exist: records appear under their names when they are complete.
 - Runs of another day do not go on: a machine is not the same machine for ever.
@@ -33,6 +34,7 @@ from verifier.records import check_log, read_record, record_tree
 _FORMAT: Final = "armlx-calibration-session/1"
 _SESSION: Final = "session.json"
 _MAX_BYTES: Final = 1 << 20
+_PACKAGE: Final = Path(__file__).parent
 RESUME_SECONDS: Final = 24 * 3600.0
 """A calibration that was cut off longer ago begins anew."""
 
@@ -60,6 +62,7 @@ class KeptRuns:
         program: bytes,
         again: bool = False,
         now: Callable[[], float] = time.time,
+        package: Path = _PACKAGE,
     ) -> KeptRuns:
         """Go on with a calibration that was cut off, or begin one.
 
@@ -67,8 +70,10 @@ class KeptRuns:
             root: Where calibrations keep their runs.
             program: The snapshot's program that holds the seed.
             again: Begin anew in any case.
+            package: This verifier's code, which measures.
         """
-        conditions = [project, hardware_class, environment, hashlib.sha256(program).hexdigest()]
+        known = [project, hardware_class, environment, hashlib.sha256(program).hexdigest()]
+        conditions = [*known, code_digest(package)]
         folder = root / hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:32]
         seed = None if again else _seed_of(folder, conditions, now())
         if seed is None:
@@ -108,6 +113,15 @@ class KeptRuns:
 
     def _place(self, label: str) -> Path:
         return self.folder / f"{label}.json"
+
+
+def code_digest(package: Path) -> str:
+    """SHA-256 over the names and contents of a package's modules: an update in between measures otherwise."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

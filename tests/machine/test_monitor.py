@@ -258,6 +258,56 @@ def test_load_by_others_is_never_negative_and_needs_two_readings(
     assert others_cores(after, before) is None
 
 
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 100), st.booleans())
+def test_what_an_ended_process_used_before_is_not_load_of_now(
+    before: float, inherited: float, used: float, waited: bool
+) -> None:
+    child = ProcessKey(8, 1)
+    first = replace(CALM, outside={OTHER: 5.0, child: before}, ended={OTHER: 2.0, child: inherited})
+    grown = before + inherited + used if waited else 0.0
+    then = replace(CALM, at=10.0, outside={OTHER: 6.0}, ended={OTHER: 2.0 + grown})
+    assert others_cores(first, then) == pytest.approx(0.1 + (used / 10 if waited else 0), abs=1e-6)
+
+
+CHILD = SPIN + "\nprint(flush=True)\ninput()"
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=-1, stdout=-1)
+child.stdout.readline()
+print(child.pid, flush=True)
+input()
+child.communicate(b"\\n")
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_end_of_a_long_job_is_no_load() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdin=-1, stdout=-1, text=True)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        pids = {parent.pid, int(parent.stdout.readline())}
+        before = _only(LinuxSensors(own=2**30).read(), pids)
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        parent.stdout.readline()
+        after = _only(LinuxSensors(own=2**30).read(), pids)
+    finally:
+        parent.communicate("\n", timeout=60)
+    assert sum((before.outside or {}).values()) >= 0.4
+    assert sum(after.ended.values()) >= 0.4, "the parent inherits what its child used"
+    assert (others_cores(before, after) or 0) * (after.at - before.at) < 0.3
+
+
+def _only(reading: Reading, pids: set[int]) -> Reading:
+    outside = {key: used for key, used in (reading.outside or {}).items() if key.pid in pids}
+    return replace(
+        reading, outside=outside, ended={key: used for key, used in reading.ended.items() if key.pid in pids}
+    )
+
+
 def test_what_is_not_available_is_said_to_be_unavailable() -> None:
     words = describe(Reading(at=0.0))
     assert set(words.values()) == {"unavailable"}

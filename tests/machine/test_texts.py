@@ -94,6 +94,8 @@ PROCPS = "      1       0 00:01:02\n   4711       1 2-03:04:05\n"
 def test_processor_times_are_read_in_both_spellings():
     assert texts.process_times(BSD_PS) == {1: (0, 754.56), 501: (1, 6062.03), 777: (501, 0.1)}
     assert texts.process_times(PROCPS) == {1: (0, 62.0), 4711: (1, 183845.0)}
+    german = BSD_PS.replace(".", ",")
+    assert texts.process_times(german) == texts.process_times(BSD_PS)
 
 
 STAT = (
@@ -103,7 +105,7 @@ STAT = (
 
 
 def test_a_process_may_have_any_name_and_its_ended_children_count():
-    assert texts.stat_line(STAT) == (ProcessKey(4242, 991234), 17, 3.0)
+    assert texts.stat_line(STAT) == (ProcessKey(4242, 991234), 17, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("text", ["", "1 (x) S", "x (y) " + "1 " * 30, "1 (x) S 1 " + "a " * 30])

@@ -39,8 +39,9 @@ class Reading:
         throttled: Seconds each chip was slowed by heat since the machine started, by the counter's name.
         temperature: Degrees Celsius of the hottest part that is used for training.
         power: What the machine runs on.
-        outside: Processor seconds of every process outside our own tree, those of its ended children among
-            them. A program that runs below us is not in it, so it cannot disturb its own run with this.
+        outside: Processor seconds of every process outside our own tree. A program that runs below us is not
+            in it, so it cannot disturb its own run with this.
+        ended: Processor seconds of these processes' ended children, where the system tells.
         gpu_others: Processes outside our tree that compute on the GPU.
         available_bytes: Memory that could be had without swapping.
         memory_bytes: All memory.
@@ -55,6 +56,7 @@ class Reading:
     temperature: float | None = None
     power: Power | None = None
     outside: Mapping[ProcessKey, float] | None = field(default=None, repr=False)
+    ended: Mapping[ProcessKey, float] = field(default_factory=dict, repr=False)
     gpu_others: tuple[str, ...] | None = None
     available_bytes: int | None = None
     memory_bytes: int | None = None
@@ -76,13 +78,20 @@ class Sensors(Protocol):
 def others_cores(before: Reading, after: Reading) -> float | None:
     """How many processors' worth of time others used between two readings; ``None`` if it is not known.
 
-    Processes that started and ended in between count with their parent, where that waited for them.
+    Processes that started and ended in between count with their parent, where that waited for them. A parent
+    inherits all that an ended child ever used, so what the ended ones had used before is taken off again.
     """
     elapsed = after.at - before.at
     if before.outside is None or after.outside is None or elapsed <= 0:
         return None
-    used = sum(max(0.0, now - before.outside.get(key, 0.0)) for key, now in after.outside.items())
-    return used / elapsed
+    gone = before.outside.keys() - after.outside.keys()
+    earlier = sum(before.outside[key] + before.ended.get(key, 0.0) for key in gone)
+    inherited = max(0.0, _grown(before.ended, after.ended) - earlier)
+    return (_grown(before.outside, after.outside) + inherited) / elapsed
+
+
+def _grown(before: Mapping[ProcessKey, float], after: Mapping[ProcessKey, float]) -> float:
+    return sum(max(0.0, now - before.get(key, 0.0)) for key, now in after.items())
 
 
 def throttled_seconds(before: Reading, after: Reading) -> float | None:

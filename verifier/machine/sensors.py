@@ -50,6 +50,7 @@ class LinuxSensors:
     def read(self) -> Reading:
         memory = texts.meminfo(self._text("proc/meminfo"))
         pages = texts.swapped_in_pages(self._text("proc/vmstat"))
+        used = self._outside()
         return Reading(
             at=self.clock(),
             slept=self.slept(),
@@ -58,7 +59,8 @@ class LinuxSensors:
             throttled=self._throttled(),
             temperature=self._temperature(),
             power=texts.linux_power(self._supplies()),
-            outside=self._outside(),
+            outside=None if used is None else {key: own for key, (own, _) in used.items()},
+            ended={key: ended for key, (_, ended) in (used or {}).items()},
             available_bytes=memory.get("MemAvailable"),
             memory_bytes=memory.get("MemTotal"),
             swapped_in_bytes=None if pages is None else pages * os.sysconf("SC_PAGE_SIZE"),
@@ -99,15 +101,16 @@ class LinuxSensors:
         names = ("type", "online", "status", "scope")
         return [{name: self._text(folder / name).strip() for name in names} for folder in folders]
 
-    def _outside(self) -> dict[ProcessKey, float] | None:
+    def _outside(self) -> dict[ProcessKey, tuple[float, float]] | None:
+        """Own seconds and those of ended children of everything that is not below us."""
         ticks = os.sysconf("SC_CLK_TCK")
         found = [
             line
             for file in self.root.glob("proc/[0-9]*/stat")
             if (line := texts.stat_line(self._text(file), ticks)) is not None
         ]
-        ours = texts.tree_of(self.own or os.getpid(), {key.pid: parent for key, parent, _ in found})
-        outside = {key: seconds for key, _, seconds in found if key.pid not in ours}
+        ours = texts.tree_of(self.own or os.getpid(), {key.pid: parent for key, parent, _, _ in found})
+        outside = {key: (own, ended) for key, _, own, ended in found if key.pid not in ours}
         return outside if found else None
 
 

@@ -63,7 +63,7 @@ def mac_available(pages: Mapping[str, int]) -> int | None:
 def process_times(text: str) -> dict[int, tuple[int, float]]:
     """``ps -axo pid=,ppid=,time=``: parent and processor seconds of each process.
 
-    Times are ``[[dd-]hh:]mm:ss[.cc]``, as both BSD and procps print them.
+    Times are ``[[dd-]hh:]mm:ss[.cc]``, as both BSD and procps print them; BSD's point is the locale's.
     """
     found: dict[int, tuple[int, float]] = {}
     for line in text.splitlines():
@@ -77,7 +77,7 @@ def process_times(text: str) -> dict[int, tuple[int, float]]:
 
 
 def _clock_seconds(text: str) -> float | None:
-    found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
+    found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)", text.replace(",", "."))
     if found is None:
         return None
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
@@ -87,8 +87,8 @@ def _clock_seconds(text: str) -> float | None:
 # --- Linux -----------------------------------------------------------------------------------------------
 
 
-def stat_line(text: str, ticks: int = _TICKS_DEFAULT) -> tuple[ProcessKey, int, float] | None:
-    """``/proc/PID/stat``: the process, its parent, processor seconds with those of ended children.
+def stat_line(text: str, ticks: int = _TICKS_DEFAULT) -> tuple[ProcessKey, int, float, float] | None:
+    """``/proc/PID/stat``: the process, its parent, its own processor seconds, those of its ended children.
 
     The name in brackets is the process's own and may hold brackets and blanks.
     """
@@ -99,7 +99,7 @@ def stat_line(text: str, ticks: int = _TICKS_DEFAULT) -> tuple[ProcessKey, int, 
     try:
         times = [int(field) for field in fields[11:15]]
         key = ProcessKey(int(pid), int(fields[19]))
-        return key, int(fields[1]), sum(times) / ticks
+        return key, int(fields[1]), sum(times[:2]) / ticks, sum(times[2:]) / ticks
     except ValueError:
         return None
 
