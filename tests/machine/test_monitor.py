@@ -269,6 +269,7 @@ def test_what_an_ended_process_used_before_is_not_load_of_now(
     assert others_cores(first, then) == pytest.approx(0.1 + (used / 10 if waited else 0), abs=1e-6)
 
 
+SPIN = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"
 CHILD = SPIN + "\nprint(flush=True)\ninput()"
 PARENT = """
 import subprocess, sys
@@ -317,9 +318,6 @@ def test_what_is_not_available_is_said_to_be_unavailable() -> None:
 def test_what_else_runs_on_a_machine_is_never_published() -> None:
     state = public_state(replace(CALM, gpu_others=("9 (secret)",)))
     assert state == {"thermal level": "nominal", "power source": "mains"}
-
-
-SPIN = "import time\nuntil = time.process_time() + 0.4\nwhile time.process_time() < until: pass"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
