@@ -32,8 +32,8 @@ round with more files."""
 MAX_INFORMATION_BYTES: Final = 24 << 10
 """Of all text together, as ``information_bytes`` counts. Our choice: more than 64 KiB of program text
 hold. Of 400 modules of 40 to 64 KiB from Python and well-known packages the densest program holds 21 KB, and
-only tables more; 16 KiB would refuse one in eight. A real benchmark's own train.py of 18 KB holds 5.5 KB. What
-is left beside it (38,000 weights of 4 bits) is too little of any real benchmark to pay."""
+only tables more; 16 KiB would refuse one in eight. A real benchmark's train.py of 18 KB holds 5.5 KB. What is
+left beside it (38,000 weights of 4 bits) is too little of any real benchmark to pay."""
 MAX_STRING_BYTES: Final = 2 << 10
 """One string or bytes literal, adjacent pieces counted together; a whole f-string counts as one."""
 MAX_ELEMENTS: Final = 256

@@ -157,8 +157,11 @@ class Maker:
 
     def _inputs(self, plan: _Plan, snapshot: Mapping[str, bytes], uv: Uv) -> dict[str, str]:
         """Everything the environment depends on, by name."""
-        files = [name for step in plan.install if isinstance(step, Requirements) for name in step.files]
-        files += [LOCK_FILE, PROJECT_FILE] if plan.lock is not None else []
+        files = [LOCK_FILE, PROJECT_FILE] if plan.lock is not None else []
+        requirements = any(isinstance(step, Requirements) for step in plan.install)
+        if requirements or (plan.lock is not None and plan.lock.foreign):
+            # A requirements file may name others; a path among a lock's sources is a whole package.
+            files = list(snapshot)
         libc = "-".join(platform.libc_ver()) if sys.platform == "linux" else platform.mac_ver()[0]
         return {
             **{f"file {name}": hashlib.sha256(snapshot[name]).hexdigest() for name in sorted(set(files))},
@@ -215,6 +218,7 @@ class Maker:
         tree.remove(place / "workspace")
         tree.remove(place / "uv-cache")
         files, size = tree.seal(folder, folder.resolve(), self._python.path)
+        tree.require_interpreter(folder, self._python.path)
         self._probe(plan, folder, place)
         record = Record(
             digest=digest,

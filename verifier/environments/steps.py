@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ STEP_SECONDS: Final = 3600.0
 """A set-up step that takes longer is killed."""
 LEAST_FREE_BYTES: Final = 2 << 30
 """A set-up step that leaves less of the disk is killed."""
+LEAST_FREE_FILES: Final = 20_000
+"""Likewise of files that can still be made there."""
 LIMITS: Final = Limits(
     memory_bytes=8 << 30,
     processes=512,
@@ -125,9 +128,10 @@ def run_step(
             while (ended := process.wait(_POLL_SECONDS)) is None:
                 if time.monotonic() > deadline:
                     raise SetupRefused(f"The set-up step {what} took more than {STEP_SECONDS:.0f} s.")
-                if free_bytes(disk) < LEAST_FREE_BYTES:
+                if free_bytes(disk) < LEAST_FREE_BYTES or free_files(disk) < LEAST_FREE_FILES:
                     raise VerifierFault(
-                        f"The set-up step {what} left less than {LEAST_FREE_BYTES >> 30} GiB of the disk.",
+                        f"The set-up step {what} left less than {LEAST_FREE_BYTES >> 30} GiB of the disk, "
+                        f"or room for less than {LEAST_FREE_FILES} files.",
                         next_step="Free some space and try again.",
                     )
     finally:
@@ -145,6 +149,12 @@ def free_bytes(folder: Path) -> int:
     """Bytes that are left on the disk of a folder."""
     facts = os.statvfs(folder)
     return facts.f_bavail * facts.f_frsize
+
+
+def free_files(folder: Path) -> float:
+    """Files that can still be made on the disk of a folder; infinite where the disk has no such bound."""
+    facts = os.statvfs(folder)
+    return facts.f_favail if facts.f_files else math.inf
 
 
 def run_data_steps(

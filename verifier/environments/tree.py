@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,14 +42,17 @@ def entries(folder: Path) -> Iterator[Found]:
     """Everything below a folder, sorted by path within each folder, links not followed.
 
     Raises:
-        VerifierFault: there is more than anybody needs.
+        VerifierFault: there is more, or it lies deeper, than anybody needs.
     """
     waiting = [""]
     count = 0
     while waiting:
         here = waiting.pop()
-        with os.scandir(folder / here) as listing:
-            found = sorted(listing, key=lambda entry: entry.name)
+        try:
+            with os.scandir(folder / here) as listing:
+                found = sorted(listing, key=lambda entry: entry.name)
+        except OSError as problem:  # nested so deep that its path is too long
+            raise VerifierFault(f"{folder} cannot be looked through: {problem.strerror}.") from problem
         for entry in found:
             count += 1
             if count > MOST_FILES:
@@ -103,7 +106,7 @@ def seal(folder: Path, final: Path, interpreter: Path) -> tuple[int, int]:
     for found in list(entries(folder)):
         place, mode = folder / found.path, found.facts.st_mode
         if found.link is not None:
-            _check_link(found, final, interpreter)
+            _check_link(found, place, final, interpreter)
         elif stat.S_ISDIR(mode):
             place.chmod(0o555)
         elif stat.S_ISREG(mode):
@@ -117,23 +120,63 @@ def seal(folder: Path, final: Path, interpreter: Path) -> tuple[int, int]:
     return files, size
 
 
+def require_interpreter(folder: Path, interpreter: Path) -> None:
+    """The environment's Python must be the base one: this machine's own tools look into that program.
+
+    Raises:
+        SetupRefused: a package put something else in its place, or what leads to it cannot be read.
+    """
+    real = Path(os.path.realpath(folder / "bin" / "python"))
+    if real.parent != interpreter.parent:
+        raise SetupRefused(
+            "The set-up left bin/python, which is no interpreter but a package's own file or link.",
+            next_step="Ask the project for a lock without a package that replaces the interpreter.",
+        )
+    try:
+        (folder / "pyvenv.cfg").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SetupRefused("The set-up left a pyvenv.cfg that cannot be read.") from problem
+
+
 def remove(folder: Path) -> None:
-    """Remove a folder, read-only ones inside it included."""
+    """Remove a folder, read-only ones inside it included, however much or deep a stranger left there.
+
+    Folders further down are moved up before they are emptied, so that no path grows too long.
+    """
     if not folder.is_dir() or folder.is_symlink():
         return
-    folder.chmod(0o755)
-    for found in entries(folder):
-        if stat.S_ISDIR(found.facts.st_mode):
-            (folder / found.path).chmod(0o755)
-    shutil.rmtree(folder)
+    folder.chmod(0o700)
+    while found := _listed(folder):
+        for entry in found:
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink()
+                continue
+            Path(entry.path).chmod(0o700)
+            for below in _listed(Path(entry.path)):
+                if below.is_dir(follow_symlinks=False):
+                    Path(below.path).chmod(0o700)  # to move a folder is to write in it
+                    Path(below.path).rename(folder / secrets.token_hex(16))
+                else:
+                    Path(below.path).unlink()
+            Path(entry.path).rmdir()
+    folder.rmdir()
 
 
-def _check_link(found: Found, final: Path, interpreter: Path) -> None:
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listing:
+        return list(listing)
+
+
+def _check_link(found: Found, place: Path, final: Path, interpreter: Path) -> None:
+    """By its text, and by where it leads: other links on the way make the two differ."""
     text = found.link or ""
-    target = os.path.normpath(final / Path(found.path).parent / text)
-    inside = Path(target).is_relative_to(final)
-    if not inside and Path(target) != interpreter and Path(target).parent != interpreter.parent:
-        raise SetupRefused(f"The set-up left the link {found.path[:80]!a}, which leads out of its folder.")
+    written = Path(os.path.normpath(final / Path(found.path).parent / text))
+    leads = Path(os.path.realpath(place))
+    for target, inside in ((written, final), (leads, Path(os.path.realpath(final)))):
+        if not target.is_relative_to(inside) and target.parent != interpreter.parent:
+            raise SetupRefused(
+                f"The set-up left the link {found.path[:80]!a}, which leads out of its folder."
+            )
 
 
 def _file_digest(path: Path) -> str:
