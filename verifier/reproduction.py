@@ -208,11 +208,14 @@ def _kept(keeper: SessionKeeper, progress: ProgressCallback) -> ProgressCallback
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def start_folder(folder: Path) -> Path:
+def start_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     """Make the run folder and return the place of its session's runs.
 
+    Args:
+        files: The candidate's.
+
     Raises:
-        UsageError: it holds another run already, which is never overwritten.
+        UsageError: it holds another run or another candidate already, which is never overwritten.
     """
     if (folder / RUN_JSON).exists() or (folder / REPORT_JSON).exists() or (folder / MEASUREMENTS).exists():
         raise UsageError(
@@ -223,6 +226,15 @@ def start_folder(folder: Path) -> Path:
         raise UsageError(
             f"{folder} holds a session that was not finished.",
             next_step=f"Go on with it: armlx-chain reproduce --resume {folder}; or choose another --out.",
+        )
+    held = folder / CANDIDATE
+    names = (path.relative_to(held).as_posix() for path in held.rglob("*") if not path.is_dir())
+    strange = sorted(set(names) - files.keys())
+    if files and strange:
+        raise UsageError(
+            f"{held} holds files that are not of this candidate, such as {strange[0][:80]!a}.",
+            meaning="They would be taken for a part of it.",
+            next_step="Choose another folder with --out, or remove them.",
         )
     runs = folder / SESSIONS
     runs.mkdir(parents=True, exist_ok=True)

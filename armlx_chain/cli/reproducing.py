@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from typing import Any
 from armlx_chain.claims.runfolder import CANDIDATE, RUN_LOG, candidate_digest, read_candidate_files
 from armlx_chain.cli import reproduce as shared
 from armlx_chain.cli.context import App
+from armlx_chain.cli.foresight import how_sure, prospect_tree
 from armlx_chain.cli.interrupts import interruptible
 from armlx_chain.cli.marks import candidate_paths, require_verified, write_run_marks
+from armlx_chain.cli.nextcommand import next_command
 from armlx_chain.cli.output import emit, harmless, say
 from armlx_chain.errors import EXIT_OK, EXIT_UNDECIDED, ArmlxError, Interrupted, UsageError
 from armlx_chain.protocol.metric import metric_rule
@@ -34,8 +37,8 @@ from verifier.judging import Prepared, check_materials
 from verifier.live import LivePainter
 from verifier.materials import Materials
 from verifier.measurements import Measurements, measure
-from verifier.model import Noise, RunRecord, Verdict
-from verifier.report import short, to_text, to_tree
+from verifier.model import Noise, Reason, RunRecord, Verdict
+from verifier.report import to_text, to_tree
 from verifier.reproduction import (
     CONTROL_ONLY,
     JUDGEMENT,
@@ -63,7 +66,7 @@ from verifier.runstate import (
     require_same,
 )
 from verifier.verdict.constants import MINIMUM_PAIRS
-from verifier.verdict.prospect import Chances, Prospect, of_verdict
+from verifier.verdict.prospect import of_verdict
 
 __all__ = ["Wishes", "carry_out"]
 
@@ -96,7 +99,7 @@ class _Task:
     wishes: Wishes
     folder: Path
     files: Mapping[str, bytes]
-    marked: bool
+    marks: list[dict[str, str]]
     line: LiveLine
     seed: bytes
     before: SessionState | None = None
@@ -110,6 +113,10 @@ class _Task:
     def runs(self) -> int:
         return self.wishes.runs or (0 if self.before is None else self.before.runs)
 
+    @property
+    def marked(self) -> bool:
+        return os.path.lexists(self.folder / RUN_MARKS)
+
 
 def carry_out(app: App, wishes: Wishes) -> int:
     """Reproduce; returns the exit code.
@@ -122,16 +129,21 @@ def carry_out(app: App, wishes: Wishes) -> int:
         task = _resumed(app, wishes) if wishes.resume is not None else _begun(app, wishes)
         with locked(task.folder):
             try:
+                if task.before is None:
+                    _fill(task)
                 return _run(task)
             except KeyboardInterrupt:
                 raise _interrupted(task) from None
+            except ArmlxError as problem:
+                _say_what_is_kept(task, problem)
+                raise
 
 
 # --- beginning and going on ---------------------------------------------------------------------------
 
 
 def _begun(app: App, wishes: Wishes) -> _Task:
-    """A new run folder with the candidate's files in it."""
+    """A new run folder; nothing is in it yet, because another process may be about to take it."""
     if wishes.project_id is None:
         raise UsageError("Which project is it for?", next_step="Give --project ID, or --resume FOLDER.")
     if (wishes.candidate is None) != wishes.control_only:
@@ -146,10 +158,15 @@ def _begun(app: App, wishes: Wishes) -> _Task:
         paths = candidate_paths(wishes.candidate, files)
         marks = require_verified(app.home, paths, allowed=wishes.allow_unverified)
     folder = wishes.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    start_folder(folder)
-    write_run_marks(folder, marks)
-    write_candidate(folder, files)
-    return _Task(app, wishes, folder, files, bool(marks), _line(wishes), secrets.token_bytes(32))
+    start_folder(folder, files)
+    return _Task(app, wishes, folder, files, marks, _line(wishes), secrets.token_bytes(32))
+
+
+def _fill(task: _Task) -> None:
+    """Put the candidate into the new folder, which is ours alone by now."""
+    start_folder(task.folder, task.files)
+    write_run_marks(task.folder, task.marks)
+    write_candidate(task.folder, task.files)
 
 
 def _resumed(app: App, wishes: Wishes) -> _Task:
@@ -175,8 +192,7 @@ def _resumed(app: App, wishes: Wishes) -> _Task:
     if wishes.project_id is not None and str(wishes.project_id) != before.facts.project:
         raise UsageError(f"{folder} is about project {before.facts.project}, not {wishes.project_id}.")
     wishes = replace(wishes, project_id=int(before.facts.project), control_only=kind == CONTROL_ONLY)
-    marked, seed = os.path.lexists(folder / RUN_MARKS), bytes.fromhex(before.facts.seed)
-    return _Task(app, wishes, folder, files, marked, _line(wishes), seed, before)
+    return _Task(app, wishes, folder, files, [], _line(wishes), bytes.fromhex(before.facts.seed), before)
 
 
 def _line(wishes: Wishes) -> LiveLine:
@@ -187,17 +203,43 @@ def _interrupted(task: _Task) -> Interrupted:
     """Say in the folder and to the person how far it got."""
     if task.keeper is None and task.before is None:
         return Interrupted("Stopped.", meaning="No program had been measured yet.")
-    finished = 0 if task.before is None else task.before.pairs
     if task.keeper is not None:
         task.keeper.mark(INTERRUPTED, "stopped by a person or the system")
-        finished = len(task.keeper.controls() if task.kind == CONTROL_ONLY else task.keeper.pairs())
-    what = "runs of the control" if task.kind == CONTROL_ONLY else "pairs"
     return Interrupted(
         "Stopped.",
-        meaning=f"Finished {what} kept in {task.folder}: {finished}. What was running has been ended.",
-        next_step=f"Go on with: armlx-chain reproduce --resume {task.folder}",
-        details={"folder": str(task.folder), "finished": finished},
+        meaning=f"{_finished_words(task)} What was running has been ended.",
+        next_step=f"Go on with: {_going_on(task)}",
+        details={"folder": str(task.folder), "finished": _finished(task)},
     )
+
+
+def _say_what_is_kept(task: _Task, problem: ArmlxError) -> None:
+    """Whatever else ended a session: the folder says so, and a person hears that nothing is lost."""
+    if task.keeper is not None:
+        with suppress(ArmlxError):  # the disk itself may be what failed
+            task.keeper.mark(INTERRUPTED, problem.message)
+        say(_once_mended(task))
+
+
+def _once_mended(task: _Task) -> str:
+    return f"{_finished_words(task)} Once it is mended, go on with: {_going_on(task)}"
+
+
+def _finished(task: _Task) -> int:
+    if task.keeper is None:
+        return 0 if task.before is None else task.before.pairs
+    return len(task.keeper.controls() if task.kind == CONTROL_ONLY else task.keeper.pairs())
+
+
+def _finished_words(task: _Task) -> str:
+    what = "runs of the control" if task.kind == CONTROL_ONLY else "pairs"
+    return f"Finished {what} kept in {task.folder}: {_finished(task)}."
+
+
+def _going_on(task: _Task) -> str:
+    calibrate = task.wishes.calibrate
+    more = [] if calibrate is None else ["--calibrate", calibrate]
+    return next_command(task.app, "reproduce", "--resume", task.folder, *more)
 
 
 # --- the work -----------------------------------------------------------------------------------------
@@ -328,9 +370,13 @@ def _finish(task: _Task, prepared: Prepared, judged: Judged, keeper: SessionKeep
         disadvantage=materials.disadvantage,
     )
     write_measurements(task.folder, found)
-    keeper.mark(COMPLETE)
-    status = status_word(materials.protocol, verdict)
-    added = _add_row(task, materials, found, status, task.wishes.description, ())
+    if verdict.reason is Reason.VERIFIER_FAULT:  # nothing was decided about the candidate
+        keeper.mark(INTERRUPTED, verdict.explanation)
+        added = [_once_mended(task)]
+    else:
+        keeper.mark(COMPLETE)
+        status = status_word(materials.protocol, verdict)
+        added = _add_row(task, materials, found, status, task.wishes.description, ())
     lines = [*_against(materials, found), *found.lines(), *added]
     _show(task, verdict, found, lines, complete=complete and not task.marked)
     return shared.EXIT_BY_OUTCOME[verdict.outcome.value]
@@ -386,46 +432,18 @@ def _show(
     task: _Task, verdict: Verdict, found: Measurements | None, lines: list[str], *, complete: bool
 ) -> None:
     view = of_verdict(verdict)
-    shown = [accepted_here(verdict), *_sure(view), "", to_text(verdict), *lines]
+    shown = [accepted_here(verdict), *how_sure(view), "", to_text(verdict), *lines]
     shown.append("The seed of this judgement was local; a validator draws another.")
     if verdict.outcome.value == "reproduced" and complete:
-        shown.append(f"Submit it with: armlx-chain submit --run {task.folder / RUN_LOG} --stake N")
+        submit = next_command(task.app, "submit", "--run", task.folder / RUN_LOG, "--stake", "N")
+        shown.append(f"Submit it with: {submit} --account NAME")
     data: dict[str, Any] = {
         "report": to_tree(verdict),
         "accepted_here": verdict.outcome.value == "reproduced",
-        "prospect": None if view is None else _prospect_tree(view),
+        "prospect": None if view is None else prospect_tree(view),
         "measurements": None if found is None else found.tree(),
         "folder": str(task.folder),
         "resumed": task.before is not None,
         "submittable": complete,
     }
     emit(data, [harmless(line) for line in shown], as_json=task.app.as_json)
-
-
-def _sure(view: Prospect | None) -> list[str]:
-    """How sure that is."""
-    if view is None:
-        return []
-    return [
-        f"How sure: the true gain lies between {short(view.gain.low)} and {short(view.gain.high)} with"
-        f" {view.gain.confidence:.0%} confidence; another session like this one would say reproduced in"
-        f" {view.fresh.reproduced:.1%} of cases, unimproved in {view.fresh.unimproved:.1%}."
-    ]
-
-
-def _prospect_tree(view: Prospect) -> dict[str, Any]:
-    def chances(found: Chances) -> dict[str, str]:
-        return {
-            "reproduced": str(found.reproduced),
-            "unimproved": str(found.unimproved),
-            "undecided": str(found.undecided),
-            "pairs": str(found.pairs),
-        }
-
-    return {
-        "pairs": view.pairs,
-        "gain": {"low": str(view.gain.low), "high": str(view.gain.high), "formula": view.gain.formula},
-        "fresh": chances(view.fresh),
-        "continued": chances(view.continued),
-        "more_pairs": str(view.more_pairs),
-    }

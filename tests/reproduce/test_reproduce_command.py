@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +18,14 @@ from typing import Any
 import pytest
 
 import armlx_chain.cli.reproduce
+from armlx_chain.errors import VerifierFault
 from armlx_chain.types import ProjectId
 from tests.faults import simulated
 from tests.faults.tinyworld import Ran, TinyWorld, call, log_of
 from verifier.judging import Prepared
 from verifier.materials import Materials
 from verifier.model import Ending, Role, RunRecord
+from verifier.runstate import locked
 from verifier.simulate import SimRunner
 
 pytestmark = pytest.mark.integration
@@ -222,6 +225,60 @@ def test_what_was_finished_before_an_interruption_is_kept_and_goes_on(
     assert sorted(aside) == ["pair-02-candidate", "pair-02-control"]
     assert place.state()["state"] == "complete"
     assert place.reproduce("--resume", place.out).code == 2, "a complete session has nothing to go on with"
+
+
+def test_the_advice_after_an_interruption_works_as_it_stands(place: Place, handled: None) -> None:
+    place.at = {2: interrupt()}
+    stopped = place.reproduce(
+        place.candidate(), "--out", place.out, "--calibrate", "quick", "--json", project=0
+    )
+    advice = shlex.split(stopped.error["next"].partition(": ")[2])
+    place.at = {}
+    assert advice[:2] == ["armlx-chain", "reproduce"]
+    assert "--calibrate" in advice
+    resumed = call([*advice[1:], "--json"])
+    assert resumed.code == 0, resumed.err
+    assert resumed.document["resumed"]
+
+
+def test_a_fault_of_the_machine_loses_nothing_and_says_how_to_go_on(place: Place) -> None:
+    def hot() -> None:
+        raise VerifierFault("This machine does not come to rest: heat.")
+
+    place.at = {3: hot}
+    ran = place.reproduce(place.candidate(), "--out", place.out, project=0)
+    assert ran.code == 5
+    assert f"Finished pairs kept in {place.out}: 1" in ran.out
+    assert (place.state()["state"], place.state()["pairs"]) == ("interrupted", 1)
+    assert "come to rest" in place.state()["note"]
+    assert not (place.folder / "runs" / "results.tsv").exists(), "the candidate was not judged"
+    place.at = {}
+    resumed = place.reproduce("--resume", place.out, "--json")
+    assert resumed.code == 0, resumed.err
+    assert place.machines[-1].roles[0] is Role.CANDIDATE, "the second pair comes next"
+
+    other, place.at = place.folder / "runs" / "two", {3: hot}
+    ran = place.reproduce("--control-only", "--out", other, "--json", project=0)
+    assert ran.code != 0
+    assert f"Finished runs of the control kept in {other}: 2" in ran.err
+    assert "--resume" in ran.err
+
+
+def test_a_folder_with_parts_of_another_candidate_or_at_work_is_not_touched(place: Place) -> None:
+    strange = place.out / "candidate" / "model.py"
+    strange.parent.mkdir(parents=True)
+    strange.write_text("of a reproduction that was stopped early")
+    ran = place.reproduce(place.candidate(), "--out", place.out, "--json", project=0)
+    assert ran.code == 2
+    assert "model.py" in ran.error["message"]
+    assert [path.name for path in strange.parent.iterdir()] == ["model.py"]
+
+    strange.unlink()
+    with locked(place.out):
+        ran = place.reproduce(place.candidate(), "--out", place.out, "--json", project=0)
+    assert ran.code == 2
+    assert "Another process" in ran.error["message"]
+    assert list(strange.parent.iterdir()) == [], "what the other one judges is not replaced"
 
 
 def _child(place: Place, done: Any) -> None:
