@@ -16,7 +16,7 @@ from tests.sandbox.support import python_spec, until
 from verifier.sandbox.interface import Sandbox
 from verifier.sandbox.logs import MemoryLog
 from verifier.sandbox.proctable import FollowedTree
-from verifier.sandbox.stopping import stop_all
+from verifier.sandbox.stopping import signal_all, stop_all
 
 pytestmark = pytest.mark.integration
 
@@ -89,6 +89,20 @@ while True:
         until(lambda: log.size > 50)
         process.freeze()
         assert still(log)
+
+
+def test_a_number_that_passed_to_a_stranger_is_not_signalled() -> None:
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as stranger:
+        asked: list[int] = []
+
+        def belongs(pid: int) -> bool:
+            asked.append(pid)
+            return False
+
+        signal_all([stranger.pid], signal.SIGKILL, belongs)
+        assert asked == [stranger.pid]
+        stranger.communicate(b"", timeout=60)
+    assert stranger.returncode == 0
 
 
 def test_leaving_the_context_ends_a_frozen_tree(any_way: Sandbox) -> None:

@@ -293,9 +293,17 @@ def _empty(folder: Path) -> None:
         listed = (folder / "cgroup.procs").read_text(encoding="ascii").split()
     except OSError:
         return
-    signal_all((int(pid) for pid in listed), signal.SIGKILL)
+    signal_all((int(pid) for pid in listed), signal.SIGKILL, lambda pid: _lies_in(pid, folder))
     _write(folder / "cgroup.freeze", 0)
     _write(folder / "freezer.state", "THAWED")
+
+
+def _lies_in(pid: int, folder: Path) -> bool:
+    try:
+        rows = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return False
+    return any(row.endswith(f"/{folder.name}") for row in rows)
 
 
 def _older(folder: Path, moment: float) -> bool:

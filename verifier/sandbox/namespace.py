@@ -53,13 +53,13 @@ class NamespaceTree:
         if self._group is not None and self._group.freezer is not None:
             self._group.freeze()
         else:
-            stop_all(self._namespace.members, is_stopped)
+            stop_all(self._namespace.members, is_stopped, belongs=self._namespace.holds)
 
     def thaw(self) -> None:
         if self._group is not None and self._group.freezer is not None:
             self._group.thaw()
         else:
-            signal_all(self._namespace.members(), signal.SIGCONT)
+            signal_all(self._namespace.members(), signal.SIGCONT, self._namespace.holds)
 
     def wait_gone(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds

@@ -26,9 +26,10 @@ class PidNamespace:
 
     def members(self) -> list[int]:
         """Host pids of everything that lives in it. A zombie does not: it only waits for its parent."""
-        return [pid for pid in all_pids() if self._holds(pid) and not is_zombie(pid)]
+        return [pid for pid in all_pids() if self.holds(pid) and not is_zombie(pid)]
 
-    def _holds(self, pid: int) -> bool:
+    def holds(self, pid: int) -> bool:
+        """Whether a process, ended or not, is one of it."""
         try:
             return (PROC / str(pid) / "ns" / "pid").stat().st_ino == self.inode
         except PermissionError:
