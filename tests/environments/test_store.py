@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,11 @@ def program(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
+
+
+def test_the_uv_that_the_tests_install_is_the_one_that_is_pinned() -> None:
+    lock = Path(__file__).parents[2] / "requirements.lock"
+    assert re.search(rf"^uv=={re.escape(PINNED)} ", lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_a_named_uv_wins_and_must_answer(tmp_path: Path) -> None:
