@@ -99,7 +99,11 @@ class Keeper(Protocol):
     """Keeps what a session measures as soon as it is measured, so that a killed one loses no counted pair."""
 
     def began(self, number: int) -> None:
-        """A pair starts. One that never ends was interrupted, and is not run again unnoticed."""
+        """The candidate's run of a pair starts.
+
+        A pair that got here and never ends was interrupted, and is not run again unnoticed. One that broke
+        off before, in the control's run, tells nothing of the candidate.
+        """
         ...
 
     def ended(self, number: int, pair: Pair) -> None:
@@ -216,8 +220,12 @@ class _Session:
         if want is Want.PAIR:
             # A B, B A, A B, …: a steady drift of the machine cancels over two pairs.
             control_first = number % 2 == 1
-            self._keeper.began(number)
-            runs = self._both(f"pair-{number:02d}", number, control_first=control_first)
+            runs = self._both(
+                f"pair-{number:02d}",
+                number,
+                control_first=control_first,
+                at_candidate=lambda: self._keeper.began(number),
+            )
             pair = Pair(control=runs[Role.CONTROL], candidate=runs[Role.CANDIDATE])
             self._keeper.ended(number, pair)
             self.pairs = (*case.pairs, pair)
@@ -229,9 +237,16 @@ class _Session:
         runs = self._both("repeat-01", number, control_first=False)
         return replace(case, repeats=(runs[Role.CANDIDATE], runs[Role.CONTROL]))
 
-    def _both(self, label: str, number: int, *, control_first: bool) -> dict[Role, RunRecord]:
+    def _both(
+        self, label: str, number: int, *, control_first: bool, at_candidate: Callable[[], None] = lambda: None
+    ) -> dict[Role, RunRecord]:
         order = (Role.CONTROL, Role.CANDIDATE) if control_first else (Role.CANDIDATE, Role.CONTROL)
-        return {role: self._run(role, label, number) for role in order}
+        runs = {}
+        for role in order:
+            if role is Role.CANDIDATE:
+                at_candidate()
+            runs[role] = self._run(role, label, number)
+        return runs
 
     def _run(self, role: Role, label: str, number: int) -> RunRecord:
         self._progress(Progress(f"{label}: {role} starts.", number, role))

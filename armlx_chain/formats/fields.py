@@ -18,10 +18,12 @@ from armlx_chain.formats.canonical import MAX_SAFE_INTEGER
 from armlx_chain.protocol.strict_json import shorten
 from armlx_chain.types import Address, Root
 
-__all__ = ["Fields", "decimal_text", "parse_decimal"]
+__all__ = ["DECIMAL_LIMIT", "Fields", "decimal_text", "parse_decimal"]
 
 _UINT = re.compile(r"0|[1-9][0-9]{0,77}")
 _INT = re.compile(r"0|-?[1-9][0-9]{0,77}")
+DECIMAL_LIMIT = 1_000_000
+"""A document's decimals are smaller than this, whatever their sign."""
 _DECIMAL = re.compile(r"-?[0-9]{1,6}\.[0-9]{9}")
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
@@ -34,7 +36,7 @@ def decimal_text(value: Decimal) -> str:
     Raises:
         FormatError: if the value has more digits, is not finite, or is a million or more.
     """
-    if not value.is_finite() or abs(value) >= 1_000_000:
+    if not value.is_finite() or abs(value) >= DECIMAL_LIMIT:
         raise FormatError("A figure of a document must be finite and below a million.")
     text = f"{value:.9f}"
     if Decimal(text) != value:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from armlx_chain.formats.attestation import Attestation, Sample
 from armlx_chain.formats.canonical import canonical_json
+from armlx_chain.formats.fields import DECIMAL_LIMIT
 from armlx_chain.formats.typed import Domain
 from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
@@ -59,8 +60,8 @@ def draft_attestation(
         reason=verdict.reason.value,
         rule_id=verdict.rule,
         verified_score=_verified(verdict, best),
-        mean_control=mean_control,
-        mean_candidate=mean_candidate,
+        mean_control=_statable(mean_control),
+        mean_candidate=_statable(mean_candidate),
         mean_gain=verdict.mean_gain,
         lower_bound=verdict.lower_bound,
         pairs=len(counted),
@@ -99,6 +100,14 @@ def _sample(pair: Pair) -> Sample:
 
 def _scores(record: RunRecord) -> tuple[Decimal | None, Decimal | None, Root | None]:
     """All three figures of a run with a model, or none of them."""
-    if record.validation is None or record.fresh is None or record.graph_sha256 is None:
+    validation, fresh = _statable(record.validation), _statable(record.fresh)
+    if validation is None or fresh is None or record.graph_sha256 is None:
         return None, None, None
-    return record.validation, record.fresh, Root("sha256", bytes.fromhex(record.graph_sha256))
+    return validation, fresh, Root("sha256", bytes.fromhex(record.graph_sha256))
+
+
+def _statable(figure: Decimal | None) -> Decimal | None:
+    """A figure that documents can hold. A model can be as wrong as it likes, and a refuted one that is so
+    wrong on purpose must not keep its verdict from being signed: the report, which is signed by its root,
+    states the figure in any case."""
+    return None if figure is None or abs(figure) >= DECIMAL_LIMIT else figure

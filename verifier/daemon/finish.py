@@ -19,7 +19,7 @@ from typing import Any
 
 from armlx_chain.chain.basis import Basis, Standing
 from armlx_chain.chain.contracts import ProjectRegistry, Proposal
-from armlx_chain.errors import PreconditionFailed
+from armlx_chain.errors import GuardRefused, PreconditionFailed
 from armlx_chain.formats.attestation import Attestation
 from armlx_chain.signing.eip712 import guard_key, sign_attestation
 from armlx_chain.signing.guard import SingleSignGuard
@@ -101,7 +101,14 @@ class Finisher:
             hindrance = self._hindrance(proposal, finding, basis)
             if hindrance is not None:
                 return hindrance
-        signed = finding.attestation or sign_attestation(self._signer, self._guard, attestation).encode()
+        signed = finding.attestation or self._sign(attestation)
+        if signed is None:
+            return self._result(
+                finding,
+                Step.LEFT,
+                "the guard holds another verdict of this key on it (another machine's, or one whose record "
+                "was lost here); that one stands, and nothing else is signed or sent",
+            )
         metrics = root_of(signed)
         self._store.signed(proposal.id, signed, str(metrics))
         if not self._settler.was_settled(proposal, metrics):
@@ -121,6 +128,19 @@ class Finisher:
         self._store.move(proposal.id, FindingState.SETTLED)
         step = Step.REJECTED if basis is None else Step.APPROVED
         return self._result(finding, step, _why(finding))
+
+    def _sign(self, attestation: Attestation) -> bytes | None:
+        """The signed document; ``None`` where this key is bound to other bytes.
+
+        Raises:
+            GuardRefused: the guard cannot keep its record.
+        """
+        try:
+            return sign_attestation(self._signer, self._guard, attestation).encode()
+        except GuardRefused:
+            if self._guard.recorded(guard_key(attestation)) in (None, attestation.encode()):
+                raise
+            return None
 
     def _is_committed(self, finding: Finding, attestation: Attestation) -> bool:
         """Whether the verdict was signed, or may have been: once in the guard, no other can follow it."""

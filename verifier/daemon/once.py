@@ -212,7 +212,10 @@ class Validator:
             return Result(proposal.id, Step.WAITING, f"not there yet: {error.message}")
         except ContractRevert as error:
             return Result(proposal.id, Step.WAITING, f"the ledger refuses it now: {error.message}")
-        except VerifierFault as fault:
+        except (VerifierFault, FormatError) as fault:
+            kept = self._store.find(proposal.id)
+            if kept is not None and kept.draft is not None:  # its verdict and report stand
+                return self._result(kept, Step.WAITING, " ".join(fault.sentences()))
             return self._undecided(proposal, without_runs(Reason.VERIFIER_FAULT, " ".join(fault.sentences())))
 
     def _judge(self, proposal: Proposal) -> Result:

@@ -4,13 +4,17 @@
 - Killed: the next pass goes on after the last pair that ended; one that was under way counts as voided.
 - The same subject under other conditions (another calibration, environment or seed): nothing is run while a
   pair counts. Where none counts the test may begin anew, after a fresh calibration if any was run.
+- Another control for the same best (its bytes could not be had for a while, or can be had again): nothing is
+  run. Whoever keeps the best's bundle could otherwise draw again by withdrawing it. Once the best itself
+  moved, the test is another one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +78,20 @@ class Tester:
         number, noise = dossier.proposal.id, self._noise(prepared)
         subject, conditions = subject_of(prepared, dossier), conditions_of(prepared, noise, seed)
         test = self._tests.find(number)
-        if test is None or test.subject != subject:
+        if test is None:
+            self._tests.begin(number, subject, conditions)
+        elif test.subject != subject:
+            if (test.pairs or test.interrupted) and _goal(test.subject) == _goal(subject):
+                return Left(
+                    "its test was begun against another control for the same best; it waits until that "
+                    "control can be had again, or the best moves"
+                )
             self._tests.begin(number, subject, conditions)
         else:
             left = self._hindrance(test, conditions, finding, noise, prepared)
             if left is not None:
                 return left
-            if test.conditions != conditions or (finding is not None and not test.pairs):
+            if test.conditions != conditions:
                 self._tests.begin(number, subject, conditions)
         return self._run(prepared, dossier, seed, noise, finding)
 
@@ -151,6 +162,11 @@ def subject_of(prepared: Prepared, dossier: Dossier) -> str:
     ).decode()
 
 
+def _goal(subject: str) -> dict[str, str]:
+    """A subject without the control, which depends on what can be fetched today."""
+    return {name: value for name, value in json.loads(subject).items() if name != "control"}
+
+
 def conditions_of(prepared: Prepared, noise: Noise, seed: Seed) -> str:
     """Under what it is compared; canonical text."""
     measured = to_tree(without_runs(Reason.VERIFIER_FAULT, "", noise=noise))["noise"]
@@ -166,8 +182,9 @@ def conditions_of(prepared: Prepared, noise: Noise, seed: Seed) -> str:
 
 
 def _counted(test: Test, finding: Finding | None) -> int:
-    """How many of the kept pairs count; all of them where no verdict has said that some do not."""
+    """How many of the kept pairs count; all of them where no verdict has said of these that some do not."""
     recorded = [] if finding is None else finding.report.get("pairs") or []
-    if len(recorded) != len(test.pairs):
-        return len(test.pairs)
+    kept = to_tree(replace(without_runs(Reason.VERIFIER_FAULT, ""), pairs=test.pairs))["pairs"]
+    if [{**pair, "voided": False} for pair in recorded] != kept:
+        return len(kept)  # the verdict was on other pairs, measured before these
     return sum(not pair["voided"] for pair in recorded)
