@@ -52,12 +52,10 @@ def test_a_containers_limit_counts_as_memory(tmp_path: Path) -> None:
     assert memory_bytes(tmp_path) == GIB
 
 
-@pytest.mark.parametrize(
-    ("gib", "rows", "probes"), [(0, 1, 1), (24, 1, 1), (48, 2, 1), (80, 4, 2), (141, 6, 3)]
-)
-def test_a_larger_gpu_is_asked_by_more_evaluators(gib: int, rows: int, probes: int) -> None:
+@pytest.mark.parametrize(("gib", "rows"), [(0, 1), (24, 1), (47, 1), (48, 2), (80, 2), (141, 2)])
+def test_a_larger_gpu_has_a_second_evaluator_for_the_real_rows_and_never_more(gib: int, rows: int) -> None:
     crew = crew_for("cuda", gpu_gib=gib)
-    assert (crew.rows, crew.probes) == (rows, probes)
+    assert (crew.rows, crew.probes) == (rows, 1)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "metal"])

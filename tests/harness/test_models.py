@@ -18,6 +18,7 @@ from verifier.harness.evaluation import Crew, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
 from verifier.harness.inside import Interpreter
 from verifier.harness.primitives import ALLOWED
+from verifier.harness.processes import Processes
 from verifier.model import Audit, AuditKind, Ending, Role, RunRecord
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
@@ -301,12 +302,13 @@ def test_flipped_bits_in_a_graph_are_scored_or_unsupported_and_nothing_else(
 
 
 @pytest.mark.parametrize("crew", [Crew(rows=3), Crew(rows=2, probes=3)])
-def test_scores_and_probes_do_not_depend_on_how_many_evaluators_answer(
+def test_scores_and_probes_do_not_depend_on_how_many_evaluators_answer_or_processes_score(
     crew: Crew, benchmark: Benchmark, sandbox: Sandbox, interpreter: Interpreter, graph: bytes
 ) -> None:
     task = benchmark.task(SEED, 48)
     alone = evaluate(graph, task, Evaluators(sandbox, interpreter))
-    several = evaluate(graph, task, Evaluators(sandbox, interpreter, crew=crew))
+    several = evaluate(graph, task, Evaluators(sandbox, interpreter, crew=crew), scoring=lambda: Processes(2))
+    assert several.cost.scoring_cpu_seconds > 0 == alone.cost.scoring_cpu_seconds
     assert several.scores.validation.nats.tolist() == alone.scores.validation.nats.tolist()
     assert several.scores.fresh.nats.tolist() == alone.scores.fresh.nats.tolist()
     assert several.causality.figures["probes"] == alone.causality.figures["probes"] == "48"

@@ -5,7 +5,8 @@
 3. Validation and fresh rows, in one drawn order, go through the first, eight at a time.
 4. The probes of these rows go through the second, mixed anew, and are compared with what the first said of
    the originals. At most some three dozen parts of rows are kept (64 MiB a row at full size).
-5. Softmax, byte table, sums and comparisons are computed here, by as many threads as there are processors.
+5. Softmax, byte table, sums and comparisons are computed by the verifier itself, on as many processors as
+   there are: by processes of its own, or by threads where there is little to do.
 
 The caller owes: rows and byte table from the pinned benchmark, the seed of the session, the limits.
 """
@@ -17,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,9 @@ from verifier.harness.gap import GapScores
 from verifier.harness.inside import Interpreter
 from verifier.harness.primitives import ALLOWED
 from verifier.harness.probes import Probe, ProbeTally, draw_probes
+from verifier.harness.processes import Scoring, scoring_for
 from verifier.harness.relay import Relay
-from verifier.harness.scoring import Floats, Rows, RowScores, Tokens, counted_nats
-from verifier.harness.workers import Workers
+from verifier.harness.scoring import Rows, RowScores, Tokens, counted_nats
 from verifier.model import Audit, AuditKind
 from verifier.sandbox.interface import Sandbox
 
@@ -71,6 +72,7 @@ class Cost:
         start_seconds: Of the time, until both processes had the graph.
         waiting_seconds: Of the time, how long the verifier waited for answers.
         cpu_seconds: Processor time of the two processes after that start.
+        scoring_cpu_seconds: Processor time of the verifier's own further processes.
     """
 
     seconds: float
@@ -79,6 +81,7 @@ class Cost:
     start_seconds: float = 0.0
     waiting_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    scoring_cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +114,25 @@ class Evaluators:
 
 
 def evaluate(
-    graph: bytes | bytearray, task: Task, place: Evaluators, *, workers: Callable[[], Workers] = Workers
+    graph: bytes | bytearray,
+    task: Task,
+    place: Evaluators,
+    *,
+    scoring: Callable[[], Scoring[Any]] | None = None,
 ) -> Evaluation:
     """Score and probe a graph.
 
     Args:
-        workers: Makes the threads that compute; only measurements ask for others.
+        scoring: Makes what computes; only measurements ask for something other than what suits the task.
 
     Raises:
         ModelUnsupported: the graph cannot be judged; ``LogitsNotFinite`` if it has no score.
-        VerifierFault: an evaluator does not start.
+        VerifierFault: an evaluator or a process of our own does not start, or one of ours dies.
     """
     started = time.monotonic()
     crew = place.crew
     with (
+        (scoring or scoring_for(_logits(task)))() as scorer,  # first: it starts while the evaluators do
         _start(task, place, started, crew.rows) as first,
         _start(task, place, started, crew.probes) as second,
     ):
@@ -132,13 +140,19 @@ def evaluate(
         if (names, outputs) != second.load(graph, place.allowed):
             raise ModelUnsupported("Two evaluators read the same graph differently.")
         loaded, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds
-        with workers() as threads:
-            passage = _Passage(task, first, second, threads)
-            passage.run()
+        passage = _Passage(task, first, second, scorer)
+        passage.run()
         peak = max(first.peak_memory_bytes, second.peak_memory_bytes)
         now, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds - used
-    cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited, used)
+        own = scorer.cpu_seconds
+    cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited, used, own)
     return Evaluation(passage.scores(), passage.audit(), names, cost)
+
+
+def _logits(task: Task) -> int:
+    """How many there are to look at, at least."""
+    rows = len(task.validation) + len(task.fresh) + task.probes
+    return rows * int(task.validation.inputs.shape[1]) * int(task.table.size)
 
 
 def _start(task: Task, place: Evaluators, started: float, count: int) -> Relay:
@@ -165,14 +179,14 @@ class _Pending:
     """A probe and what the first evaluator said about its original, before the probe's position."""
 
     probe: Probe
-    original: Floats
+    original: Any  # as the scoring keeps it
 
 
 class _Passage:
     """One pass of all rows and probes through the two evaluators, both at work at the same time."""
 
-    def __init__(self, task: Task, first: Relay, second: Relay, workers: Workers) -> None:
-        self._task, self._first, self._second, self._workers = task, first, second, workers
+    def __init__(self, task: Task, first: Relay, second: Relay, scoring: Scoring[Any]) -> None:
+        self._task, self._first, self._second, self._scoring = task, first, second, scoring
         self._inputs: Tokens = np.concatenate([task.validation.inputs, task.fresh.inputs])
         self._targets: Tokens = np.concatenate([task.validation.targets, task.fresh.targets])
         self._nats = np.zeros(len(self._inputs), dtype=np.float64)
@@ -211,7 +225,7 @@ class _Passage:
     def _score(self, batch: Sequence[int], answer: Answer) -> None:
         targets = self._targets[list(batch)]
         kept = [(place, probe) for place, row in enumerate(batch) for probe in self._probes.get(row, [])]
-        losses, originals = self._workers.score(answer, targets, [(place, p.position) for place, p in kept])
+        losses, originals = self._scoring.score(answer, targets, [(place, p.position) for place, p in kept])
         for row, own, nats in zip(batch, targets, losses, strict=True):
             sizes = self._task.table[own]
             self._nats[row], self._sizes[row] = counted_nats(nats, sizes), int(sizes.sum(dtype=np.int64))
@@ -228,7 +242,7 @@ class _Passage:
         if not self._under_way:
             return
         answer, chosen = self._wait(self._second), self._under_way.popleft()
-        moved = self._workers.compare(answer, len(self._inputs[0]), [pending.original for pending in chosen])
+        moved = self._scoring.compare(answer, len(self._inputs[0]), [pending.original for pending in chosen])
         self._second.release()
         for pending, largest in zip(chosen, moved, strict=True):
             self._tally.add(pending.probe, largest)

@@ -45,7 +45,16 @@ class Answer:
     """
 
     def __init__(self, slate: Slate, offset: int, outputs: int) -> None:
-        self._slate, self._offset, self.outputs = slate, offset, outputs
+        self._slate, self.offset, self.outputs = slate, offset, outputs
+
+    def fileno(self) -> int:
+        """The descriptor of the memory; the answer begins at its byte ``offset``."""
+        return self._slate.fileno()
+
+    @staticmethod
+    def gone(why: str) -> str:
+        """What is said where the logits are not there."""
+        return f"The evaluator's answer is gone: {why}."
 
     def read(self, position: int, into: Floats) -> None:
         """Copy the logits from ``position`` on into an array of shape (positions, outputs).
@@ -54,9 +63,9 @@ class Answer:
             ModelUnsupported: they are not there.
         """
         try:
-            self._slate.read(self._offset + 4 * position * self.outputs, into)
+            self._slate.read(self.offset + 4 * position * self.outputs, into)
         except ChannelError as problem:
-            raise ModelUnsupported(f"The evaluator's answer is gone: {problem.message}.") from problem
+            raise ModelUnsupported(self.gone(problem.message)) from problem
 
 
 @dataclass(frozen=True, slots=True)

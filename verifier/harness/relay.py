@@ -1,8 +1,8 @@
 """Several evaluators in the place of one: batches go round, answers come back in order.
 
-Where handing logits over is slow (CUDA moves them page by page, some 2 GB/s a process), processes side by
-side are faster. Each has the same graph and sees nothing of the others; what a batch scores does not depend
-on which of them answers.
+Where handing logits over takes longer than scoring them (CUDA: some 5 GB/s a process), two processes side by
+side are faster than one. Each has the same graph and sees nothing of the others; what a batch scores does not
+depend on which of them answers.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,6 +67,12 @@ class RowScores:
 def block_positions(outputs: int) -> int:
     """How many positions make a block."""
     return max(1, BLOCK_LOGITS // outputs)
+
+
+def blocks(start: int, stop: int, outputs: int) -> Iterator[tuple[int, int]]:
+    """Positions from ``start`` up to ``stop``, block by block: the first of each, and where it ends."""
+    step = block_positions(outputs)
+    return ((place, min(place + step, stop)) for place in range(start, stop, step))
 
 
 def log_normalisers(logits: Floats) -> Doubles:

@@ -33,7 +33,7 @@ class Slate:
     """One piece of memory, as a descriptor."""
 
     def __init__(self) -> None:
-        self._descriptor = _anonymous_memory()
+        self._descriptor = anonymous_memory()
         self.size = 0
 
     def fileno(self) -> int:
@@ -63,12 +63,7 @@ class Slate:
         Raises:
             ChannelError: there is less.
         """
-        view = into.reshape(-1).data.cast("B")
-        while view:
-            got = os.preadv(self._descriptor, [view], offset)
-            if got == 0:
-                raise ChannelError("the logits were cut short")
-            view, offset = view[got:], offset + got
+        read_at(self._descriptor, offset, into)
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -76,7 +71,38 @@ class Slate:
             self._descriptor = -1
 
 
-def _anonymous_memory() -> int:
+def read_at(descriptor: int, offset: int, into: Floats) -> None:
+    """Fill a contiguous array from byte ``offset`` of the memory on.
+
+    Raises:
+        ChannelError: there is less.
+    """
+    view = into.reshape(-1).data.cast("B")
+    while view:
+        got = os.preadv(descriptor, [view], offset)
+        if got == 0:
+            raise ChannelError("the logits were cut short")
+        view, offset = view[got:], offset + got
+
+
+def write_at(descriptor: int, offset: int, logits: Floats) -> None:
+    """Write a contiguous array into the memory from byte ``offset`` on.
+
+    Raises:
+        OSError: there is not so much memory.
+    """
+    view = logits.reshape(-1).data.cast("B")
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def anonymous_memory() -> int:
+    """A descriptor of memory that nobody else can open; it grows as it is written.
+
+    Raises:
+        VerifierFault: there is none.
+    """
     try:
         if hasattr(os, "memfd_create"):
             return os.memfd_create("logits", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

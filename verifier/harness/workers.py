@@ -5,7 +5,8 @@
 - A figure depends neither on the number of threads nor on which of them computed it.
 - A thread holds one block; beside it only the logits that probes will be compared with are kept.
 
-NumPy gives the interpreter free while it computes, so threads are enough.
+NumPy gives the interpreter free while it computes, but a block is a dozen short calls: beyond a few threads
+they wait for the interpreter more than they compute. Larger problems go to :mod:`verifier.harness.processes`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final, Protocol, Self
 import numpy as np
 
 from verifier.harness.probes import block_movement
-from verifier.harness.scoring import Doubles, Floats, Tokens, block_positions, token_losses
+from verifier.harness.scoring import Doubles, Floats, Tokens, blocks, token_losses
 
 MAX_THREADS: Final = 16
 
@@ -79,7 +80,7 @@ class Workers:
                 if low < high:
                     own[low - first : high - first] = logits[low - start : high - start]
 
-        self._each(work, _blocks(0, rows * length, answer.outputs))
+        self._each(work, blocks(0, rows * length, answer.outputs))
         return losses.reshape(rows, length), kept
 
     def compare(self, answer: Source, length: int, originals: Sequence[Floats]) -> list[float]:
@@ -107,7 +108,7 @@ class Workers:
             (
                 block
                 for row, original in enumerate(originals)
-                for block in _blocks(row * length, row * length + len(original), answer.outputs)
+                for block in blocks(row * length, row * length + len(original), answer.outputs)
             ),
         )
         return largest
@@ -118,7 +119,12 @@ class Workers:
         def work(start: int, stop: int) -> None:
             self._block(answer, start, stop)
 
-        self._each(work, _blocks(0, positions, answer.outputs))
+        self._each(work, blocks(0, positions, answer.outputs))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time outside this process: none."""
+        return 0.0
 
     def _block(self, answer: Source, start: int, stop: int) -> Floats:
         """A copy of the thread's own, overwritten by its next."""
@@ -130,9 +136,9 @@ class Workers:
         answer.read(start, block)
         return block
 
-    def _each(self, work: Callable[[int, int], None], blocks: Iterable[tuple[int, int]]) -> None:
+    def _each(self, work: Callable[[int, int], None], parts: Iterable[tuple[int, int]]) -> None:
         """All of them, and only then the first failure in their order."""
-        futures = [self._pool.submit(work, start, stop) for start, stop in blocks]
+        futures = [self._pool.submit(work, start, stop) for start, stop in parts]
         problems = [future.exception() for future in futures]
         for problem in problems:
             if problem is not None:
@@ -148,8 +154,3 @@ class Workers:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown()
-
-
-def _blocks(start: int, stop: int, outputs: int) -> Iterable[tuple[int, int]]:
-    step = block_positions(outputs)
-    return ((place, min(place + step, stop)) for place in range(start, stop, step))
