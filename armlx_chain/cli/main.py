@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import ModuleType
 
 import click
@@ -90,6 +91,7 @@ def cli(verbose: int) -> None:
 
 def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
     """Run a command and return its exit code; every domain error is shown, none escapes."""
+    _show_whatever_can_be_shown()
     as_json = "--json" in arguments or os.environ.get("ARMLX_JSON", "") not in ("", "0")
     try:
         result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
@@ -111,6 +113,13 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
         show_error(MachineError(f"A file or database on this machine fails: {error}."), as_json=as_json)
         return EXIT_ERROR
     return result if isinstance(result, int) else 0
+
+
+def _show_whatever_can_be_shown() -> None:
+    """A terminal of another encoding, or a file name that is no text, must not lose the result of hours."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _machine_errors() -> tuple[type[Exception], ...]:

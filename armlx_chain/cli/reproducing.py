@@ -432,7 +432,7 @@ def _show(
     task: _Task, verdict: Verdict, found: Measurements | None, lines: list[str], *, complete: bool
 ) -> None:
     view = of_verdict(verdict)
-    shown = [accepted_here(verdict), *how_sure(view), "", to_text(verdict), *lines]
+    shown = [accepted_here(verdict), *how_sure(verdict), "", to_text(verdict), *lines]
     shown.append("The seed of this judgement was local; a validator draws another.")
     if verdict.outcome.value == "reproduced" and complete:
         submit = next_command(task.app, "submit", "--run", task.folder / RUN_LOG, "--stake", "N")

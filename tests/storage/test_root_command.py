@@ -27,6 +27,22 @@ IRYS = json.loads((PROJECT / "tests/vectors/irys/04_data_items.json").read_text(
 DATA = counter_bytes("command", 3_000_000)
 
 
+def test_what_a_terminal_cannot_show_is_spelled_out_and_no_crash(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xe9.bin")
+    (tmp_path / name).write_bytes(b"x")
+    for encoding in ("latin-1", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from armlx_chain.cli.main import main; main()", "root", name],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"\\udcff" in done.stdout
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "data.bin"

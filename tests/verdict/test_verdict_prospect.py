@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from verdict_helpers import BETTER, gains_of, noise, quiet
 from verdict_helpers import settings as session_settings
 
+from armlx_chain.cli.foresight import how_sure
 from armlx_chain.formats.canonical import canonical_json
-from verifier.model import Noise, Outcome, bpb
+from verifier.model import Noise, Outcome, Reason, bpb
 from verifier.report import to_text, to_tree
 from verifier.session import judge
 from verifier.verdict.constants import FIRST_LIMIT, LAST_LIMIT
@@ -143,6 +144,17 @@ def test_the_report_tells_a_miner_whether_how_surely_and_how_long():
     assert tree["prospect"]["fresh_session"]["reproduced"] == str(found.fresh.reproduced)
     assert tree["prospect"]["gain_interval"]["low"] == str(found.gain.low)
     canonical_json(tree)  # takes no floats
+
+
+def test_runs_that_contradict_the_calibrated_noise_are_given_no_interval_from_it():
+    calm = judge(quiet(0.03), noise(), {}, BETTER, seed=b"s", settings=session_settings())
+    noisy = replace(calm, outcome=Outcome.UNDECIDED, reason=Reason.TOO_NOISY)
+    assert of_verdict(calm) is not None
+    assert of_verdict(noisy) is None
+    assert "The true gain lies" not in to_text(noisy)
+    assert "Accepted on this machine: no." in to_text(noisy)
+    assert to_tree(noisy)["prospect"] is None
+    assert how_sure(noisy)[0].startswith("How sure: nobody can say")
 
 
 def test_an_undecided_report_says_how_many_more_pairs_to_expect():

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from verifier.model import Bpb, Noise, Verdict, bpb
+from verifier.model import Bpb, Noise, Reason, Verdict, bpb
 from verifier.verdict.constants import FIRST_LIMIT, INTERVAL_CONFIDENCE, INTERVAL_Z, LAST_LIMIT
 from verifier.verdict.many import ACCEPT, CLEARLY, REJECT, Ends, Floats, decide_many
 from verifier.verdict.rule import Decision, Test, assess
@@ -113,8 +113,11 @@ def prospect(
 
 
 def of_verdict(verdict: Verdict) -> Prospect | None:
-    """The prospect after a session; ``None`` where no pair counted."""
-    if verdict.noise is None or verdict.minimum_gain is None:
+    """The prospect after a session; ``None`` where no pair counted.
+
+    ``None`` as well where the runs contradict the calibrated noise: an interval from it would claim too much.
+    """
+    if verdict.noise is None or verdict.minimum_gain is None or verdict.reason is Reason.TOO_NOISY:
         return None
     return prospect(Test(s=verdict.noise.s, m=verdict.minimum_gain), verdict.gains, verdict.noise)
 
