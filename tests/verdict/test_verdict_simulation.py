@@ -32,7 +32,7 @@ from verifier.session import judge
 from verifier.simulate import Machine, SimRunner
 from verifier.verdict.constants import FIRST_LIMIT, LAST_LIMIT
 from verifier.verdict.many import CODES, Variant, decide_many
-from verifier.verdict.rule import Test, assess
+from verifier.verdict.rule import Decision, Test, assess
 
 pytestmark = pytest.mark.unit
 
@@ -238,3 +238,29 @@ def test_fresh_rows_shift_both_runs_of_a_pair_alike():
         for role in (Role.CONTROL, Role.CANDIDATE)
     ]
     assert runs[0].fresh == runs[1].fresh != runs[0].validation
+
+
+@pytest.mark.parametrize(
+    ("own_noise", "early", "continued"), [(1.0, (0.02, 0.12), (0.03, 0.15)), (3.0, (7.0, 9.0), (7.4, 9.4))]
+)
+def test_a_pair_voided_at_will_pays_a_no_op_as_often_as_the_docs_say(own_noise, early, continued):
+    generator, rows = np.random.default_rng(5), 100_000
+    control = generator.standard_normal((rows, LAST_LIMIT + 1))
+    candidate = own_noise * generator.standard_normal((rows, LAST_LIMIT + 1))
+    poor = candidate > 0
+    spoilt = np.where(poor.any(axis=1), poor.argmax(axis=1), LAST_LIMIT)
+    counts = np.arange(LAST_LIMIT + 1)[None, :] != spoilt[:, None]
+    ends = decide_many((control - candidate)[counts].reshape(rows, LAST_LIMIT), s=1.0, m=2.0)
+    for bounds, found in ((early, ends.first(FIRST_LIMIT)), (continued, ends)):
+        share = 100 * float(np.mean(found.codes == CODES.index(Decision.ACCEPT)))
+        assert bounds[0] < share < bounds[1]
+
+
+def test_a_copy_of_a_best_that_was_withdrawn_passes_as_often_as_the_docs_say():
+    generator, rows = np.random.default_rng(6), 100_000
+    gained_more = float(np.sqrt(2 / 3))  # D̄ - L after three pairs, in units of s
+    gains = gained_more + generator.standard_normal((rows, LAST_LIMIT)) * float(np.sqrt(2.0))
+    ends = decide_many(gains, s=1.0, m=2.0)
+    accepted = CODES.index(Decision.ACCEPT)
+    assert 1.7 < 100 * float(np.mean(ends.first(FIRST_LIMIT).codes == accepted)) < 2.8
+    assert 8.0 < 100 * float(np.mean(ends.codes == accepted)) < 11.0

@@ -3,8 +3,8 @@
 - A pair is written, with the digests of its logs, before anything is concluded from it. The row is what
   counts; the logs may be cleared away.
 - The start of a pair's candidate run is written too. A pair that got there and never ended (a fault, a
-  killed process) is *interrupted*: it counts like a voided pair, and like there only one is allowed. Otherwise
-  whoever can bring the machine down when a score looks poor could draw again.
+  killed process) is *interrupted*: it counts like a voided pair, and like there only one is allowed.
+  Otherwise whoever can bring the machine down when a score looks poor could draw again.
 - A test belongs to a *subject* (proposal, candidate, control, best) and was made under *conditions* (class,
   environment, rule, noise, seed). Another best is another test. The same subject under other conditions is
   not: what was measured under the first is not repeated, and nothing is pooled, so it can only be left.
