@@ -20,7 +20,14 @@ from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from verifier import calibration, calibrationfile
 from verifier.calibrationruns import KeptRuns
-from verifier.capacity import installed_in, interpreter_here, memory_bytes, settings_here, with_kernels
+from verifier.capacity import (
+    installed_in,
+    interpreter_here,
+    kernel_folder,
+    memory_bytes,
+    settings_here,
+    with_kernels,
+)
 from verifier.copies import control_likeness, with_no_op
 from verifier.environments.fields import Place, Terms, memory_advice, terms_of
 from verifier.exportcheck import ExportCheck, check_export
@@ -329,7 +336,7 @@ def prepare(
         materials.data_folder,
         materials.manifest.entries,
         sandbox=sandbox,
-        interpreter=with_kernels(interpreter, work / f"kernels-{facts.digest[:16]}"),
+        interpreter=with_kernels(interpreter, kernel_folder(work, materials.snapshot_root, facts.digest)),
         work=work,
     )
     backend, clock = default_backend(installed=installed), benchmark.constants.clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -171,6 +172,23 @@ def test_a_copy_that_changes_between_runs_is_noticed_before_the_next_one(
     runner = HarnessRunner(prepared, sandbox)
     with pytest.raises(VerifierFault, match="has changed"):
         runner.run(Role.CONTROL, programs.program(), run_folder=tmp_path, deadline_seconds=None, seed=SEED)
+
+
+def test_preparing_it_again_takes_nothing_from_a_run_that_another_process_has_going(
+    data: Data, sandbox: Sandbox, interpreter: Interpreter, tmp_path: Path
+) -> None:
+    def prepare() -> Benchmark:
+        return Benchmark.prepare(
+            short_snapshot(), data[0], data[1], sandbox=sandbox, interpreter=interpreter, work=tmp_path
+        )
+
+    mounted = os.open(prepare().cache, os.O_RDONLY | os.O_DIRECTORY)  # as the other run's sandbox holds it
+    try:
+        again = prepare()
+        assert set(os.listdir(mounted)) == {path.name for path in again.cache.iterdir()} != set()
+    finally:
+        os.close(mounted)
+    assert not list(tmp_path.glob("rows-*"))
 
 
 def test_a_benchmark_whose_formula_is_not_bits_per_byte_judges_nobody(

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from verifier.capacity import crew_for, installed_in, interpreter_here, limits_for, memory_bytes
+from armlx_chain.types import Root
+from verifier.capacity import (
+    crew_for,
+    installed_in,
+    interpreter_here,
+    kernel_folder,
+    limits_for,
+    memory_bytes,
+)
 
 pytestmark = pytest.mark.unit
 GIB = 1 << 30
@@ -32,6 +40,13 @@ def test_an_environment_without_a_gpu_build_computes_on_the_cpu_and_compiles_not
 
 def test_an_environment_with_a_gpu_build_compiles(tmp_path: Path) -> None:
     assert interpreter_here(environment_with(tmp_path, "mlx_cuda_13-0.31.0")).environment == {}
+
+
+def test_projects_with_the_same_data_and_environment_share_no_compiled_kernels(tmp_path: Path) -> None:
+    one, other = (
+        kernel_folder(tmp_path, Root.zerog(bytes([number]) * 32), environment="ab" * 32) for number in (1, 2)
+    )
+    assert one != other and one != kernel_folder(tmp_path, Root.zerog(bytes([1]) * 32), environment="cd" * 32)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda", "metal"])

@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +173,10 @@ class _RowReader:
         return scored, pool, origin
 
     def _with(self, shard: Path, further: int) -> RowSource:
-        cache = lay_out_cache(self.work / "rows-cache", self.files, shard)
-        workspace = lay_out_plain(self.work / "rows-workspace", self.snapshot)
+        # Of its own: another process may be reading the same project's rows.
+        place = Path(tempfile.mkdtemp(prefix="rows-", dir=self.work))
+        cache = lay_out_cache(place / "cache", self.files, shard)
+        workspace = lay_out_plain(place / "workspace", self.snapshot)
         mounts = [Mount(workspace, WORKSPACE), Mount(cache, CACHE)]
         try:
             return read_rows(
@@ -185,5 +188,4 @@ class _RowReader:
                 further=further,
             )
         finally:
-            shutil.rmtree(cache)
-            shutil.rmtree(workspace)
+            shutil.rmtree(place)

@@ -52,18 +52,30 @@ def open_folders(folder: Path) -> None:
 def lay_out_cache(target: Path, files: Sequence[CheckedFile], in_place_of_validation: Path) -> Path:
     """A cache folder as ``prepare.py`` expects it, with some bytes in place of the validation shard.
 
-    Files are linked, not copied again: all of them are private copies that nobody writes.
+    Files are linked, not copied again: all of them are private copies that nobody writes. A folder that holds
+    just these links stays as it is: a run of another process may be looking at it.
     """
+    wanted = {
+        file.path: in_place_of_validation if file.role == "validation" else file.copy
+        for file in files
+        if file.role != "fresh"
+    }
+    if _holds(target, wanted):
+        return target
     shutil.rmtree(target, ignore_errors=True)
-    for file in files:
-        if file.role == "fresh":
-            continue
-        source = in_place_of_validation if file.role == "validation" else file.copy
-        place = target / file.path
+    for path, source in wanted.items():
+        place = target / path
         place.parent.mkdir(parents=True, exist_ok=True)
         os.link(source, place)
     open_folders(target)
     return target
+
+
+def _holds(folder: Path, wanted: Mapping[str, Path]) -> bool:
+    found = {place.relative_to(folder).as_posix(): place for place in folder.rglob("*") if not place.is_dir()}
+    return found.keys() == wanted.keys() and all(
+        os.path.samestat(place.lstat(), wanted[path].lstat()) for path, place in found.items()
+    )
 
 
 def lay_out_workspace(target: Path, snapshot: Mapping[str, bytes], files: Mapping[str, bytes]) -> Path:
