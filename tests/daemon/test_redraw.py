@@ -69,6 +69,11 @@ def test_a_best_whose_bytes_come_and_go_gives_its_challenger_no_second_draw(
 ) -> None:
     proposal, home = submitted(world, SLOW), world.home()
     assert step_of(validate(world, home), proposal)["reason"] == "more-pairs-needed"
+    stated = report_of(home, proposal)["evidence"]
+    best = world.registry.find_project(proposal.project_id)
+    assert best is not None
+    assert stated["current-best"] == str(int(best.best_score)), "a verdict that is never signed says on what"
+    assert {"control-root", "evaluation-root", "evaluation-seed", "evaluation-block"} <= stated.keys()
 
     def fall_back(prepared: Prepared) -> Prepared:
         other = Root.zerog(b"\x33" * 32)

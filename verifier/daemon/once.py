@@ -65,7 +65,7 @@ from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.seed import Seed, read_seed
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
-from verifier.daemon.testing import Left, Tester, wants_pairs
+from verifier.daemon.testing import Left, Tester, circumstances, wants_pairs
 from verifier.judging import Prepared
 from verifier.model import Outcome, Reason, Verdict
 from verifier.report import to_text, to_tree
@@ -333,7 +333,10 @@ class Validator:
         for sentence in alike:
             self._say(f"  {sentence}")
         verdict = self._tester.judge(prepared, dossier, seed, self._store.find(proposal.id))
-        return verdict if isinstance(verdict, Left) else replace(verdict, flags=(*verdict.flags, *alike))
+        if isinstance(verdict, Left):
+            return verdict
+        facts = {**verdict.evidence, **circumstances(prepared, seed)}
+        return replace(verdict, flags=(*verdict.flags, *alike), evidence=facts)
 
     def _alike(self, proposal: Proposal, dossier: Dossier) -> tuple[str, ...]:
         """Who else's candidate it resembles; said in the report, and nothing more."""

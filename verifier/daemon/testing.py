@@ -167,6 +167,19 @@ def _goal(subject: str) -> dict[str, str]:
     return {name: value for name, value in json.loads(subject).items() if name != "control"}
 
 
+def circumstances(prepared: Prepared, seed: Seed) -> dict[str, str]:
+    """What a verdict was reached on, for its report: one that is never signed has no other record of it."""
+    materials = prepared.materials
+    return {
+        "control-root": str(materials.control_root),
+        "control-disadvantage": f"{materials.disadvantage:.9f}",
+        "current-best": str(int(materials.project.best_score)),
+        "evaluation-root": str(materials.benchmark_root),
+        "evaluation-seed": f"0x{seed.value.hex()}",
+        "evaluation-block": str(int(seed.block)),
+    }
+
+
 def conditions_of(prepared: Prepared, noise: Noise, seed: Seed) -> str:
     """Under what it is compared; canonical text."""
     measured = to_tree(without_runs(Reason.VERIFIER_FAULT, "", noise=noise))["noise"]
