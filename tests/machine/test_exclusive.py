@@ -145,7 +145,9 @@ def test_a_private_lock_is_private_and_the_machines_own_is_everybodys(
     with exclusive("calibration", doing="x", folder=tmp_path / "home"):
         assert (tmp_path / "home" / "calibration.lock").stat().st_mode & 0o777 == 0o600
         assert not (tmp_path / "home").stat().st_mode & 0o002
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "mine"))
+    monkeypatch.setattr("verifier.machine.exclusive._COMMON", tmp_path)
+    assert lock_folder().parent == tmp_path, "another TMPDIR is no other machine"
     with exclusive("metal", doing="x"):
         assert (lock_folder() / "metal.lock").stat().st_mode & 0o777 == 0o666
         assert lock_folder().stat().st_mode & 0o1777 == 0o1777

@@ -29,6 +29,7 @@ from typing import Final
 
 from armlx_chain.errors import AcceleratorBusy, VerifierFault
 
+_COMMON: Final = Path("/tmp")  # noqa: S108 (made for what all accounts share)
 _FOLDER: Final = "armlx-chain-locks"
 _NOTE_BYTES: Final = 400
 _LOOK_SECONDS: Final = 1.0
@@ -52,8 +53,8 @@ def device_name(backend: str, visible: str | None = None) -> str:
 
 
 def lock_folder() -> Path:
-    """The folder that all accounts share."""
-    return Path(tempfile.gettempdir()) / _FOLDER
+    """The folder that all accounts share; what ``TMPDIR`` names is often one account's or service's own."""
+    return (_COMMON if _COMMON.is_dir() else Path(tempfile.gettempdir())) / _FOLDER
 
 
 @contextmanager
