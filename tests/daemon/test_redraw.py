@@ -15,7 +15,7 @@ from armlx_chain.chain.contracts import Status
 from armlx_chain.errors import VerifierFault
 from armlx_chain.types import Root
 from tests.daemon.settling import Settling
-from tests.daemon.test_continuing import SLOW, pair, report_of, runs_made, submitted
+from tests.daemon.test_continuing import SLOW, kept, pair, report_of, runs_made, submitted
 from tests.daemon.test_pass import close_all, step_of, validate
 from tests.faults import simulated
 from tests.faults.processes import Launcher
@@ -51,14 +51,14 @@ def prepared_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Prepared], 
 class Failing:
     """A runner that fails, on the verifier's side, in every run of one role."""
 
-    def __init__(self, runner: Any, role: Role) -> None:
-        self._runner, self._role = runner, role
+    def __init__(self, runner: Any, role: Role, *, after: int = 0) -> None:
+        self._runner, self._role, self._after = runner, role, after
         self.tries = 0
 
     def run(self, role: Role, *arguments: Any, **more: Any) -> RunRecord:
-        if role is self._role:
-            self.tries += 1
+        if role is self._role and self.tries == self._after:
             raise VerifierFault("The disk is full.")
+        self.tries += role is self._role
         found: RunRecord = self._runner.run(role, *arguments, **more)
         return found
 
@@ -97,19 +97,29 @@ def test_a_fault_in_the_candidates_first_run_is_forgiven_once(
     world: TinyWorld, monkeypatch: pytest.MonkeyPatch, role: Role, tries: int
 ) -> None:
     proposal, home = submitted(world, "0.500000"), world.home()
-    failing: list[Failing] = []
-
-    def fail(prepared: Prepared) -> Prepared:
-        failing.append(Failing(prepared.runner, role))
-        return replace(prepared, runner=failing[-1])  # type: ignore[arg-type]
-
+    fail = lambda prepared: replace(prepared, runner=Failing(prepared.runner, role))  # noqa: E731
     prepared_with(monkeypatch, fail)
-    for _ in range(4):
-        assert step_of(validate(world, home), proposal)["step"] == "left"
-    assert sum(runner.tries for runner in failing) == tries
+    said = [step_of(validate(world, home), proposal)["sentence"] for _ in range(4)]
+    assert sum("The disk is full" in sentence for sentence in said) == tries
     monkeypatch.setattr(armlx_chain.cli.reproduce, "prepare_here", simulated.prepare)
     last = step_of(validate(world, home), proposal)
     assert last["step"] == ("approved" if role is Role.CONTROL else "left"), last
+
+
+@pytest.mark.e2e
+def test_after_a_fault_a_test_goes_on_with_its_pairs_and_a_second_one_ends_it(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal, home = submitted(world, SLOW), world.home()
+    fail = lambda prepared: replace(prepared, runner=Failing(prepared.runner, Role.CANDIDATE, after=2))  # noqa: E731
+    prepared_with(monkeypatch, fail)
+    assert step_of(validate(world, home), proposal)["reason"] == "verifier-fault"
+    assert [number for number, _ in kept(home, proposal)] == [1, 2]
+    assert step_of(validate(world, home), proposal)["reason"] == "verifier-fault"
+    assert [number for number, _ in kept(home, proposal)] == [1, 2, 3, 4]
+    last = step_of(validate(world, home), proposal)
+    assert (last["reason"], "never ended" in last["sentence"]) == ("too-noisy", True), last
+    assert step_of(validate(world, home), proposal)["step"] == "known"
 
 
 @pytest.mark.e2e

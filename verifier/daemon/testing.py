@@ -1,7 +1,8 @@
 """A candidate's test on this machine: begun once, continued with what it has, never drawn again.
 
 - Undecided for want of pairs: the next pass, or the same one with a higher limit, goes on to 24 pairs.
-- Killed: the next pass goes on after the last pair that ended; one that was under way counts as voided.
+- Killed, or stopped by a fault on this side: the next pass goes on after the last pair that ended; one whose
+  candidate was under way counts as voided.
 - The same subject under other conditions (another calibration, environment or seed): nothing is run while a
   pair counts. Where none counts the test may begin anew, after a fresh calibration if any was run.
 - Another control for the same best (its bytes could not be had for a while, or can be had again): nothing is
