@@ -355,7 +355,7 @@ class Validator:
     def _undecided(self, proposal: Proposal, verdict: Verdict) -> Result:
         self._write_report(proposal, verdict)
         report = to_tree(verdict)
-        # After a fault a test goes on with the pairs it has, as after a kill; what broke off is counted there.
+        # After a fault a test goes on with the pairs it has, as after a kill: what broke off is counted.
         is_broken = verdict.reason is Reason.VERIFIER_FAULT
         is_open = may_start_over(verdict) or wants_pairs(report) or is_broken
         state = FindingState.JUDGED if is_open else FindingState.CLOSED

@@ -4,7 +4,7 @@ States, in order::
 
     judged ── superseded
       │
-      ├─ closed          unimproved, undecided: nothing is sent (undecided for want of pairs stays judged)
+      ├─ closed          unimproved, undecided: nothing is sent (undecided for want of pairs or by a fault here stays judged)
       └─ signed ── published ── settled
 
 Rows belong to a chain by id and genesis hash, to a ledger, and to a verifier account: what one key decided
