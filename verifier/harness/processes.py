@@ -1,7 +1,9 @@
-"""Processes of the verifier's own that turn evaluators' answers into figures, a slice of a batch each.
+"""Processes of the verifier's own that turn evaluators' answers into figures, slice by slice.
 
 - Threads of one process wait for the interpreter: a block is a dozen short calls, and beyond a few threads
   more of them make nothing faster. A process has an interpreter of its own.
+- A batch is cut into several slices a process, and whoever is done gets the next: evaluators compute on the
+  same processors meanwhile, and the slowest share should be a small one.
 - The figures are those of :class:`Workers` to the last bit: the same blocks, the same code for each.
 - The logits that probes will be compared with are kept in one piece of memory, whose places are used again:
   memory fresh from the kernel would be emptied by it first, gigabytes in an evaluation.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import socket
 import subprocess
 import sys
@@ -38,6 +41,8 @@ ANSWER_SECONDS: Final = 120.0
 LEAST_LOGITS: Final = 1 << 31
 """Of a whole evaluation: fewer are some ten seconds of one processor, and threads need no start."""
 _LEAST_CORES: Final = 3
+_SLICES: Final = 4
+"""Slices of a batch for each process."""
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from verifier.harness.scorer import main; main(int(sys.argv[2]))"
@@ -105,10 +110,13 @@ class Processes:
 
     def __init__(self, count: int, *, patience: float = ANSWER_SECONDS) -> None:
         self._peers: list[_Peer] = []
+        self._patience = patience
         self._shelf = _Shelf()
+        self._selector = selectors.DefaultSelector()
         try:
             for _ in range(count):
                 self._peers.append(_Peer(patience))
+                self._selector.register(self._peers[-1], selectors.EVENT_READ, self._peers[-1])
         except OSError as problem:
             self.close()
             raise VerifierFault(f"A process that scores cannot be started: {problem.strerror}.") from problem
@@ -161,7 +169,7 @@ class Processes:
         ]
         requests = [
             ({"kind": "compare"}, np.array([part for _, part in parts[low:high]], "i8").tobytes(), high - low)
-            for low, high in _shares(len(parts), len(self._peers))
+            for low, high in _shares(len(parts), self._pieces)
         ]
         largest = [0.0] * len(originals)
         for (row, _), moved in zip(parts, self._ask(answer, requests).tolist(), strict=True):
@@ -175,23 +183,25 @@ class Processes:
         slices = self._slices(positions, answer.outputs)
         self._ask(answer, [({"kind": "copy", "first": first, "end": end}, b"", 0) for first, end in slices])
 
+    @property
+    def _pieces(self) -> int:
+        return _SLICES * len(self._peers)
+
     def _slices(self, positions: int, outputs: int) -> Iterator[tuple[int, int]]:
-        """One for each process, whole blocks all but the last."""
+        """Slices of whole blocks, all but the last."""
         step = block_positions(outputs)
-        for low, high in _shares(-(-positions // step), len(self._peers)):
+        for low, high in _shares(-(-positions // step), self._pieces):
             yield low * step, min(high * step, positions)
 
     def _ask(self, answer: Answer, requests: Sequence[tuple[dict[str, Any], bytes, int]]) -> Doubles:
-        """Header, payload and due number of figures for each process: the figures, one after the other."""
+        """Header, payload and due number of figures for each slice: the figures, one after the other."""
         if not self._peers:
             raise VerifierFault("The processes that score have ended.")
         place = {"outputs": answer.outputs, "offset": answer.offset}
         descriptors = (answer.fileno(), self._shelf.fileno())
-        asked = list(zip(self._peers, requests, strict=False))
+        asked = [Message({**header, **place}, payload, descriptors) for header, payload, _ in requests]
         try:
-            for peer, (header, payload, _) in asked:
-                peer.send(Message({**header, **place}, payload, descriptors))
-            told = [peer.receive() for peer, _ in asked]
+            told = self._exchange(asked)
             figures = [np.frombuffer(message.payload, dtype=np.float64) for message in told]
         except (OSError, EOFError, ValueError) as problem:
             self.close()
@@ -206,10 +216,33 @@ class Processes:
             raise VerifierFault("A process that scores answered with fewer figures than it was asked for.")
         return np.concatenate([np.empty(0), *figures])
 
+    def _exchange(self, requests: Sequence[Message]) -> list[Message]:
+        """Each request to a process that is free; the answers in the order of the requests."""
+        answers: dict[int, Message] = {}
+        waiting = iter(enumerate(requests))
+        busy: dict[_Peer, int] = {}
+        for peer, (index, request) in zip(self._peers, waiting, strict=False):
+            peer.send(request)
+            busy[peer] = index
+        while busy:
+            ready = self._selector.select(self._patience)
+            if not ready:
+                raise TimeoutError(f"nothing came for {self._patience:g} s")
+            for key, _ in ready:
+                peer = key.data
+                told = peer.receive()  # of a process that was asked nothing only its end can be read
+                answers[busy.pop(peer)] = told
+                following = next(waiting, None)
+                if following is not None:
+                    busy[peer], request = following
+                    peer.send(request)
+        return [answers[index] for index in range(len(requests))]
+
     def close(self) -> None:
         """End them; there is nothing that they would have to finish."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._shelf.close)
+            stack.callback(self._selector.close)
             for peer in self._peers:
                 stack.callback(peer.close)
             self._peers = []
@@ -269,6 +302,9 @@ class _Peer:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
 
     def send(self, message: Message) -> None:
         send(self._connection, message)
