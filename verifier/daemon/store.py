@@ -4,8 +4,10 @@ States, in order::
 
     judged ── superseded
       │
-      ├─ closed          unimproved, undecided: nothing is sent (undecided for want of pairs or by a fault here stays judged)
+      ├─ closed          unimproved, undecided: nothing is sent
       └─ signed ── published ── settled
+
+Undecided for want of pairs, for a fault of this machine, or before any pair counted stays judged.
 
 Rows belong to a chain by id and genesis hash, to a ledger, and to a verifier account: what one key decided
 and signed is nothing that another key may carry on. The same database keeps every pair (``testlog``).
