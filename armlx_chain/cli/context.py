@@ -171,7 +171,8 @@ def network_options(command: F) -> F:
         as_json: bool,
         **kwargs: Any,
     ) -> Any:
-        app = App(network_name, home or default_home(os.environ), rpc_url, storage_url, as_json)
+        place = (home or default_home(os.environ)).absolute()  # sandboxes have another working folder
+        app = App(network_name, place, rpc_url, storage_url, as_json)
         return command(*args, app=app, **kwargs)
 
     return wrapper  # type: ignore[return-value]

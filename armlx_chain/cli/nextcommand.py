@@ -19,6 +19,6 @@ def next_command(app: App, *words: object) -> str:
     given = [str(word) for word in words]
     if app.network_name != os.environ.get("ARMLX_NETWORK", "galileo"):
         given += ["--network", app.network_name]
-    if app.home != default_home(os.environ):
+    if app.home != default_home(os.environ).absolute():
         given += ["--home", str(app.home)]
     return shlex.join(["armlx-chain", *given])

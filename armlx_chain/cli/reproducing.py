@@ -158,6 +158,7 @@ def _begun(app: App, wishes: Wishes) -> _Task:
         paths = candidate_paths(wishes.candidate, files)
         marks = require_verified(app.home, paths, allowed=wishes.allow_unverified)
     folder = wishes.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    folder = folder.absolute()  # sandboxes have another working folder
     start_folder(folder, files)
     return _Task(app, wishes, folder, files, marks, _line(wishes), secrets.token_bytes(32))
 
@@ -181,7 +182,7 @@ def _resumed(app: App, wishes: Wishes) -> _Task:
         raise UsageError(
             "--resume goes on with what the folder holds; it takes no candidate, --out or --control-only."
         )
-    before = read_session(folder)
+    before = read_session(folder := folder.absolute())
     kind = before.facts.kind
     if before.state == COMPLETE and wishes.runs <= before.pairs:
         raise UsageError(

@@ -51,6 +51,7 @@ class Logged:
         deadline_seconds: float | None,
         seed: bytes,
     ) -> RunRecord:
+        assert run_folder.is_absolute(), "a sandbox has another working folder"
         run_folder.mkdir(parents=True, exist_ok=True)
         self.roles.append(role)
         act = self.at.get(len(self.roles))
@@ -239,6 +240,20 @@ def test_the_advice_after_an_interruption_works_as_it_stands(place: Place, handl
     resumed = call([*advice[1:], "--json"])
     assert resumed.code == 0, resumed.err
     assert resumed.document["resumed"]
+
+
+def test_without_a_folder_or_with_a_relative_one_a_reproduction_runs_and_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, handled: None
+) -> None:
+    monkeypatch.chdir(place.folder)
+    ran = place.reproduce(place.candidate(), "--json", project=0)
+    assert ran.code == 0, ran.err
+    assert Path(ran.document["folder"]).parent == place.folder / "runs"
+    place.at = {3: interrupt()}
+    assert place.reproduce(place.candidate(), "--out", "runs/one", project=0).code == 130
+    place.at = {}
+    resumed = place.reproduce("--resume", "runs/one", "--json")
+    assert resumed.code == 0, resumed.err
 
 
 def test_a_fault_of_the_machine_loses_nothing_and_says_how_to_go_on(place: Place) -> None:
