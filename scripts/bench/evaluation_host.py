@@ -62,14 +62,13 @@ def one(
 ) -> tuple[Host, np.ndarray]:
     rows, length = targets.shape
     keep = [(row, length // 2) for row in range(max(1, rows // 2))]
-    scoring.copy(answer, rows * length)  # everything is started
     found = []
-    for _ in range(turns):
+    for _ in range(1 + turns):  # in the first one everything is started
         wall, cpu = time.perf_counter(), time.process_time() + scoring.cpu_seconds
         losses, kept = scoring.score(answer, targets, keep)
         moved = scoring.compare(answer, length, kept)
         found.append((time.perf_counter() - wall, time.process_time() + scoring.cpu_seconds - cpu))
         if any(moved):
             raise SystemExit("a batch differs from itself")
-    seconds, used = np.median(np.array(found), axis=0)
+    seconds, used = np.median(np.array(found[1:]), axis=0)
     return Host(name, float(seconds), float(used)), losses

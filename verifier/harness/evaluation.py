@@ -72,7 +72,7 @@ class Cost:
         start_seconds: Of the time, until both processes had the graph.
         waiting_seconds: Of the time, how long the verifier waited for answers.
         cpu_seconds: Processor time of the two processes after that start.
-        scoring_cpu_seconds: Processor time of the verifier's own further processes.
+        scoring_cpu_seconds: Processor time of the verifier's own further processes, their start included.
     """
 
     seconds: float
