@@ -125,6 +125,7 @@ def baseline(
     from verifier.model import bpb
     from verifier.verdict.constants import CALIBRATION_RUNS, SEED_RUNS
 
+    out, data = out.absolute(), data.absolute()  # sandboxes have another working folder
     if (out / BASELINE_JSON).exists():
         raise UsageError(f"{out} already holds a baseline.", next_step="Choose another folder with --out.")
     tree = read_tree_option(snapshot, revision)
