@@ -31,7 +31,7 @@ MAX_SOURCE_BYTES: Final = 64 << 10
 round with more files."""
 MAX_INFORMATION_BYTES: Final = 18 << 10
 """Of all text together, as ``information_bytes`` counts. Our choice, between two sides. Of 400 modules of 40
-to 64 KiB from Python and well-known packages 15 hold more, all of them above 57 KB (with 16 KiB it was 49, from
+to 64 KiB from Python and well-known packages 15 hold more, all above 57 KB (with 16 KiB it was 49, from
 42 KB on); a real benchmark's train.py of 18 KB holds 5.5 KB. A program that knows every row of the corpus's
 small benchmark holds 18.8 KB; a limit that lets all program text of 64 KiB pass (21 KB) would let it pass."""
 MAX_STRING_BYTES: Final = 2 << 10

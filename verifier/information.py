@@ -1,9 +1,9 @@
 """How much knowledge a text can carry: a bound on its compressed size. Pure.
 
 Weights that were trained elsewhere, or a table of the validation text, are dense: no spelling makes them
-smaller than what they know. Program text is not: sixty kilobytes of it hold fifteen to twenty. So a limit on the
-compressed size bounds what can be smuggled in, whether as one literal, as a thousand small ones, in comments,
-in names, in blanks or in letters that look alike; and no honest program comes near it.
+smaller than what they know. Program text is not: sixty kilobytes of it hold fifteen to twenty. So a limit on
+the compressed size bounds what can be smuggled in, whether as one literal, as a thousand small ones, in
+comments, in names, in blanks or in letters that look alike; and hardly any honest program comes near it.
 
 The measure is our own and not a library's, because two validators must agree to the byte, and compressors of
 one format do not agree about sizes from version to version. A greedy parse into letters (7 bits for ASCII, 9
