@@ -210,3 +210,18 @@ def test_the_install_script_is_content_where_it_is_there_and_says_what_to_run_wh
     assert "sudo apt-get install -y" in done.stderr
     assert "bubblewrap" in done.stderr
     assert os.access(script, os.X_OK)
+
+
+def test_what_fails_while_the_mounts_are_made_is_said_in_bubblewraps_words_and_leaves_no_descriptor(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    file.chmod(0o644)
+    # A file over a folder, and then a folder's way through that file: neither can be made.
+    mounts = [Mount(file, PurePosixPath("/armlx")), Mount(tmp_path, PurePosixPath("/armlx/inner"))]
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(SandboxUnavailable, match="bwrap: "):
+            sandbox.start(python_spec("pass", mounts=mounts), MemoryLog())
+    assert len(os.listdir("/proc/self/fd")) <= len(before) + 2

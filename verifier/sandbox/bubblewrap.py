@@ -157,6 +157,7 @@ class BubblewrapSandbox:
                 ours, theirs = socket.socketpair()
                 stack.enter_context(ours)
                 status_reader, status_writer = os.pipe()
+                stack.callback(os.close, status_reader)  # the tree has a copy of its own
                 # What only bwrap keeps must be closed here, else its end would not be seen.
                 with contextlib.ExitStack() as given:
                     given.enter_context(theirs)
@@ -176,7 +177,6 @@ class BubblewrapSandbox:
                         pass_fds=[*spec.pass_fds, arguments, *descriptors.numbers()],
                     )
                 failed = stack.push(contextlib.ExitStack())
-                failed.callback(os.close, status_reader)
                 failed.callback(popen.wait)
                 failed.callback(popen.kill)
                 try:
@@ -205,7 +205,10 @@ class BubblewrapSandbox:
         """
         limits = spec.limits
         init = _child_pid(status)
-        descriptor = os.pidfd_open(init)
+        try:
+            descriptor = os.pidfd_open(init)
+        except ProcessLookupError as error:  # it failed while it made the mounts, and has said why
+            raise _SetupFailed from error
         # While bwrap lives and is the parent, the number cannot have passed to another process.
         inode = pid_namespace(init)
         if parent_pid(init) != popen.pid or inode is None or inode == pid_namespace(os.getpid()):
@@ -218,7 +221,7 @@ class BubblewrapSandbox:
         )
         namespace = PidNamespace(inode, identity.uid if identity.dedicated else None)
         folders = (INSIDE_TMP, *spec.scratch)
-        tree = NamespaceTree(init, descriptor, status, namespace, group, limits, folders)
+        tree = NamespaceTree(init, descriptor, os.dup(status), namespace, group, limits, folders)
         try:
             if group is not None:
                 group.add(init)
