@@ -124,7 +124,8 @@ def test_a_cheat_works_where_nothing_stops_it_and_fails_under_the_verifier(
     tried = docket.of(CHEATS[cheat])
     verdict = tried.verdict
     assert tried.works is not False, f"third {THIRD}: bare it printed {tried.claimed}"
-    assert not tried.approved
+    # What is only neutralised may end at its true score, and some ideas are good ones.
+    assert tried.right or not tried.approved
     assert not tried.escaped, tried.printed[-2000:]
     assert tried.right, (
         f"{verdict.outcome} ({verdict.reason}): {verdict.explanation}\n{tried.printed[-2000:]}"

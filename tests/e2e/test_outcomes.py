@@ -1,8 +1,8 @@
 """One test per outcome, through the real commands on the local world with its real storage.
 
-Where a score decides, real runs decide it: the demonstration's, whose record is read here. Everywhere else
-the condition itself is made real (a missing sandbox, a lying endpoint, a best that moves), and the machine
-that would train is simulated at the runner's interface.
+The condition itself is made real (a missing sandbox, a lying endpoint, a best that moves), and the machine
+that would train is simulated at the runner's interface. Where a score decides, real runs decide it: see
+``test_real_outcomes``.
 """
 
 from __future__ import annotations
@@ -37,37 +37,6 @@ from verifier.session import Runner
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1600)]
 
 _REAL_PREPARE = armlx_chain.cli.reproduce.prepare_here
-
-
-# --- where a score decides: real runs ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("number", "outcome", "step", "sentence"),
-    [
-        (0, "reproduced", "approved", "Proven: code with this root"),
-        (1, "unimproved", "left", "not better than the control by more than noise"),
-        (2, "refuted", "rejected", "Proven: the fault named above, twice and independently"),
-    ],
-)
-def test_real_runs_decide_and_the_report_says_what_is_proven(
-    story: tuple[str, Path], number: int, outcome: str, step: str, sentence: str
-) -> None:
-    said, folder = story
-    assert f"proposal {number}: {step} — {outcome}" in said
-    # A second validator takes over where the machine changed under the first one's test.
-    reports = sorted(folder.glob(f"*validator/reports/*/{number}/report.json"))
-    trees = {path: json.loads(path.read_text()) for path in reports}
-    report, tree = next((path, tree) for path, tree in trees.items() if tree["outcome"] == outcome)
-    assert {other["outcome"] for other in trees.values()} <= {outcome, "undecided"}
-    text = report.with_name("report.txt").read_text()
-    assert text.startswith(f"Verdict: {outcome.upper()} (")
-    assert sentence in text
-    assert tree["pairs"], "something was really run"
-    assert "Not proven: that the miner ran anything" in text
-
-
-# --- everywhere else: the condition is real ---------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
