@@ -324,10 +324,22 @@ def test_shards_are_asked_by_the_global_segment_number(tmp_path: Path, start_ent
 
 def test_a_node_that_lies_in_the_middle_is_set_aside_and_the_others_finish(tmp_path: Path) -> None:
     liar, honest = SimStorage(DATA), SimStorage(DATA)
-    liar.hooks[PROVEN] = lambda p, h: h if p[1] < 2 else {**h, "data": h["data"].replace("A", "B", 1)}
+    lied = threading.Event()
+
+    def lie(position: Any, answer: Any) -> Any:
+        if position[1] < 2:
+            return answer
+        lied.set()
+        return {**answer, "data": answer["data"].replace("A", "B", 1)}
+
+    def after_the_lie(_: Any, answer: Any) -> Any:
+        lied.wait(60)  # else the honest node, if it is the quicker one, leaves the other nothing to lie about
+        return answer
+
+    liar.hooks[PROVEN], honest.hooks[PROVEN] = lie, after_the_lie
     indexer = listing(liar, honest)
     with serving(indexer, liar, honest):
-        found = storage(indexer.url, workers=1).download(ROOT, tmp_path / "f", max_bytes=len(DATA))
+        found = storage(indexer.url, workers=2).download(ROOT, tmp_path / "f", max_bytes=len(DATA))
     assert (tmp_path / "f").read_bytes() == DATA
     assert {(f.endpoint, f.kind) for f in found.faults} == {(liar.url, FaultKind.WRONG_BYTES)}
     assert len([i for i in asked(liar) if i >= 2]) == 1, "asked no more after its first lie"
