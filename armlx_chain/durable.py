@@ -29,7 +29,12 @@ Migrations = Mapping[int, Sequence[str]]
 
 
 def open_durable(
-    path: Path, schema: str, *, version: int, migrations: Migrations | None = None
+    path: Path,
+    schema: str,
+    *,
+    version: int,
+    migrations: Migrations | None = None,
+    is_shared: bool = False,
 ) -> sqlite3.Connection:
     """Open a database in autocommit mode, made with its folder and tables if it is new.
 
@@ -38,6 +43,7 @@ def open_durable(
         schema: Statements that do nothing when they were carried out before.
         version: The schema's number, kept in the database.
         migrations: How databases of earlier versions become this one.
+        is_shared: Several threads will use it, one at a time: the caller sees to that.
 
     Raises:
         sqlite3.Error: it is not a database, cannot be read or written, or carries the number of a schema that
@@ -47,7 +53,9 @@ def open_durable(
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _turn(path):
         _make_private(path)
-        database = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+        database = sqlite3.connect(
+            path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=not is_shared
+        )
         try:
             path.chmod(0o600)
             _prepare(database, schema, version, migrations or {})

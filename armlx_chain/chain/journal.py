@@ -8,6 +8,7 @@
 - One process per (chain, account): an exclusive lock on a file beside the database. It may be taken again
   inside itself, so that a use case of several transactions can hold it from the first to the last.
 - Rows belong to a chain by id *and* genesis hash, so that a reset devnet starts afresh.
+- Several threads may use it one after the other; whoever shares it holds a lock of their own.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ class Journal:
         self._chain = chain
         self._account = account
         self._held = 0
-        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS)
+        self._db = open_durable(
+            path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS, is_shared=True
+        )
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

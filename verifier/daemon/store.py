@@ -10,21 +10,26 @@ States, in order::
 Undecided for want of pairs, for a fault of this machine, or before any pair counted stays judged.
 
 Rows belong to a chain by id and genesis hash, to a ledger, and to a verifier account: what one key decided
-and signed is nothing that another key may carry on. The same database keeps every pair (``testlog``).
+and signed is nothing that another key may carry on. The same database keeps every pair (``testlog``) and what
+the daemon did and stands at (``cyclelog``).
+
+A store may be used from several threads, one after the other: whoever shares it holds a lock.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from armlx_chain.durable import open_durable
+from verifier.daemon.cyclelog import CYCLE_TABLES, CycleLog
 from verifier.daemon.testlog import TEST_TABLES, TestLog
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _FINDINGS = """
 CREATE TABLE IF NOT EXISTS finding (
     chain TEXT NOT NULL,
@@ -38,8 +43,10 @@ CREATE TABLE IF NOT EXISTS finding (
     metrics_root TEXT,
     PRIMARY KEY (chain, ledger, account, proposal)
 )"""
-_SCHEMA = ";\n".join((_FINDINGS, *TEST_TABLES)) + ";"
-_MIGRATIONS = {1: TEST_TABLES}
+_SERVICE_TABLES = (*CYCLE_TABLES,)
+"""What version 3 added; every statement says IF NOT EXISTS."""
+_SCHEMA = ";\n".join((_FINDINGS, *TEST_TABLES, *_SERVICE_TABLES)) + ";"
+_MIGRATIONS = {1: TEST_TABLES, 2: _SERVICE_TABLES}
 
 
 class FindingState(StrEnum):
@@ -79,8 +86,21 @@ class FindingStore:
 
     def __init__(self, path: Path, *, chain: str, ledger: str, account: str) -> None:
         self._where = (chain, ledger.lower(), account.lower())
-        self._db = open_durable(path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS)
+        self._db = open_durable(
+            path, _SCHEMA, version=_SCHEMA_VERSION, migrations=_MIGRATIONS, is_shared=True
+        )
         self.tests = TestLog(self._db, self._where)
+        self.cycles = CycleLog(self._db, self._where)
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, for the other tables of this database."""
+        return self._db
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Chain, ledger and account that rows belong to."""
+        return self._where
 
     def find(self, proposal_id: int) -> Finding | None:
         """The row of a proposal."""
