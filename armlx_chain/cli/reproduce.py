@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from armlx_chain.types import ProjectId
     from verifier.controls import PastBest
     from verifier.environments.providing import PythonChoice
+    from verifier.executors.stopping import Brake
     from verifier.following import LiveLine
     from verifier.judging import Prepared
     from verifier.materials import Materials
@@ -51,9 +52,9 @@ def show_progress(progress: Progress) -> None:
     say(f"  {progress.message} [{time_taken}]")
 
 
-def prepare_here(app: App, project: Project, python: PythonChoice) -> Prepared:
+def prepare_here(app: App, project: Project, python: PythonChoice, brake: Brake | None = None) -> Prepared:
     """Fetch and prove what a project's record names, then prepare it in this machine's sandbox."""
-    return prepare_materials(app, load_here(app, project), python)
+    return prepare_materials(app, load_here(app, project), python, brake=brake)
 
 
 def materials_here(app: App, project_id: ProjectId) -> Materials:
@@ -81,14 +82,18 @@ def load_here(app: App, project: Project) -> Materials:
 
 
 def prepare_materials(
-    app: App, materials: Materials, python: PythonChoice, line: LiveLine | None = None
+    app: App,
+    materials: Materials,
+    python: PythonChoice,
+    line: LiveLine | None = None,
+    brake: Brake | None = None,
 ) -> Prepared:
-    """Prepare a project in this machine's sandbox; ``line`` follows what runs there."""
+    """Prepare a project in this machine's sandbox; ``line`` follows what runs there, ``brake`` ends it."""
     from verifier.environments.providing import provide
     from verifier.judging import Folders, prepare
     from verifier.sandbox.select import default_sandbox
 
-    sandbox = default_sandbox()
+    sandbox = default_sandbox() if brake is None else brake.sandbox(default_sandbox())
     provided = provide(
         materials.protocol, materials.snapshot, python, home=app.home, sandbox=sandbox, say=say
     )

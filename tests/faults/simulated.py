@@ -82,7 +82,7 @@ runs: list[SimRunner] = []
 """The machines of this process, in order: how often a validator really judged."""
 
 
-def prepare(app: Any, project: Any, _python: Path) -> Prepared:
+def prepare(app: Any, project: Any, _python: Path, _brake: object = None) -> Prepared:
     """In place of ``armlx_chain.cli.reproduce.prepare_here``."""
     materials = load_materials(
         project,

@@ -14,7 +14,7 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, Root, ScaledScore
 from verifier.daemon.dossier import Dossier
 from verifier.daemon.seed import Seed
-from verifier.judging import Prepared
+from verifier.executors.interface import Bench
 from verifier.model import Outcome, Pair, RunRecord, Verdict
 from verifier.report import absolute_means, to_tree
 
@@ -30,7 +30,7 @@ class Draft:
 def draft_attestation(
     verdict: Verdict,
     dossier: Dossier,
-    prepared: Prepared,
+    bench: Bench,
     seed: Seed,
     *,
     domain: Domain,
@@ -43,7 +43,7 @@ def draft_attestation(
     Raises:
         FormatError: the figures contradict the verdict.
     """
-    materials = prepared.materials
+    materials = bench.materials
     report = canonical_json(to_tree(verdict))
     counted = [pair for index, pair in enumerate(verdict.pairs) if index not in verdict.voided]
     mean_control, mean_candidate = absolute_means(verdict)
@@ -67,8 +67,8 @@ def draft_attestation(
         pairs=len(counted),
         noise=None if verdict.noise is None else verdict.noise.s,
         samples=tuple(_sample(pair) for pair in counted),
-        hardware_class=prepared.machine.hardware_class,
-        environment_digest=Root("sha256", bytes.fromhex(prepared.environment.digest)),
+        hardware_class=bench.hardware_class,
+        environment_digest=Root("sha256", bytes.fromhex(bench.environment_digest)),
         evaluation_root=materials.benchmark_root,
         evaluation_seed=seed.value,
         evaluation_block=seed.block,

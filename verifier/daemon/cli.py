@@ -18,7 +18,7 @@ from armlx_chain.cli.output import emit, say
 from verifier.daemon.guardcli import guard as guard_group
 
 if TYPE_CHECKING:
-    from armlx_chain.chain.contracts import Project, Proposal
+    from armlx_chain.chain.contracts import Proposal
     from armlx_chain.signing.guard import SingleSignGuard
     from armlx_chain.signing.signer import Signer
     from verifier.daemon.copyindex import CopyIndex
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from verifier.daemon.results import Result
     from verifier.daemon.store import FindingStore
     from verifier.environments.providing import PythonChoice
+    from verifier.executors.interface import Executor
     from verifier.judging import Prepared
     from verifier.model import Noise
 
@@ -149,10 +150,9 @@ def build_validator(
         store=store,
         timing=Timing(network.seed_delay_blocks, network.confirmations),
         folder_of=folder_of,
-        prepare=_preparer(app, python),
+        executor=_executor(app, python, calibrate),
         tester=Tester(
             tests=store.tests,
-            noise=_noise_source(app, calibrate),
             folder_of=folder_of,
             progress=show_progress,
             pairs=pairs,
@@ -214,10 +214,16 @@ def _contracts(app: App, signer: Signer) -> Contracts:
     return Contracts(verifiers=verifiers, registry=registry_of(app), ledger=ledger_of(app))
 
 
-def _preparer(app: App, python: PythonChoice) -> Callable[[Project], Prepared]:
+def _executor(app: App, python: PythonChoice, calibrate: str | None) -> Executor:
+    """Where sessions run: in this process."""
     from armlx_chain.cli.reproduce import prepare_here
+    from verifier.executors.local import LocalExecutor, machine_id
 
-    return lambda project: prepare_here(app, project, python)
+    return LocalExecutor(
+        prepare=lambda project, brake: prepare_here(app, project, python, brake),
+        noise=_noise_source(app, calibrate),
+        machine=machine_id(app.home),
+    )
 
 
 def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:

@@ -66,7 +66,7 @@ from verifier.daemon.seed import Seed, read_seed
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
 from verifier.daemon.testing import Left, Tester, circumstances, wants_pairs
-from verifier.judging import Prepared
+from verifier.executors.interface import Bench, Executor
 from verifier.model import Outcome, Reason, Verdict
 from verifier.report import to_text, to_tree
 from verifier.session import may_start_over
@@ -105,7 +105,7 @@ class Validator:
     Args:
         finisher: Carries recorded verdicts to their end on the ledger.
         folder_of: The report folder of a proposal.
-        prepare: Makes a project ready on this machine; called anew once its best has moved.
+        executor: Makes projects ready on its machines; asked anew once a project's best has moved.
         tester: Begins and continues tests.
         copies: What candidates are compared with.
         again: A second way to the same content, without a cache: nobody is accused after one look.
@@ -123,7 +123,7 @@ class Validator:
         store: FindingStore,
         timing: Timing,
         folder_of: Callable[[int], Path],
-        prepare: Callable[[Project], Prepared],
+        executor: Executor,
         tester: Tester,
         copies: CopyIndex,
         again: Fetcher,
@@ -146,13 +146,13 @@ class Validator:
         self._store = store
         self._timing = timing
         self._folder = folder_of
-        self._prepare = prepare
+        self._executor = executor
         self._tester = tester
         self._copies = copies
         self._again = again
         self._say = say
         self._require_whole = require_whole
-        self._prepared: dict[tuple[ProjectId, bytes, int], Prepared] = {}
+        self._benches: dict[tuple[ProjectId, bytes, int], Bench] = {}
 
     def run(self) -> list[Result]:
         """Bring every open proposal as far as it can be brought now.
@@ -226,19 +226,19 @@ class Validator:
         if hopeless is not None:
             return Result(proposal.id, Step.LEFT, hopeless)
         try:
-            prepared = self._ready(project)
-            unwinnable = _unwinnable(project, prepared)
+            bench = self._ready(project)
+            unwinnable = _unwinnable(project, bench)
         except (ProtocolError, FormatError, ContentMismatch, ContentNotFound) as error:
             return self._undecided(proposal, without_runs(Reason.CONTROL_UNAVAILABLE, _unreadable(error)))
         if unwinnable is not None:
             return Result(proposal.id, Step.LEFT, unwinnable)
-        return self._judge_papers(proposal, prepared)
+        return self._judge_papers(proposal, bench)
 
-    def _judge_papers(self, proposal: Proposal, prepared: Prepared) -> Result:
+    def _judge_papers(self, proposal: Proposal, bench: Bench) -> Result:
         domain = Domain(self._rpc.expected_chain_id, self._contracts.ledger.address)
         copied: AnotherAuthor | None = None
         try:
-            dossier = read_dossier(proposal, prepared.materials.protocol, domain, self._storage)
+            dossier = read_dossier(proposal, bench.materials.protocol, domain, self._storage)
         except AnotherAuthor as refused:
             copied, dossier = refused, refused.dossier
         except EvidenceRefused as refused:
@@ -252,10 +252,10 @@ class Validator:
         if copied is not None:
             verdict: Verdict | Left = self._judge_author(proposal, copied)
         else:
-            verdict = self._verdict(proposal, prepared, dossier, seed)
+            verdict = self._verdict(proposal, bench, dossier, seed)
         if isinstance(verdict, Left):
             return self._left(proposal, verdict)
-        return self._decided(proposal, prepared, dossier, seed, verdict, domain)
+        return self._decided(proposal, bench, dossier, seed, verdict, domain)
 
     def _seed(self, proposal: Proposal) -> Seed | None:
         return read_seed(
@@ -313,17 +313,15 @@ class Validator:
             return f"{proposal.reviewer} is reviewing it"
         return None
 
-    def _ready(self, project: Project) -> Prepared:
+    def _ready(self, project: Project) -> Bench:
         key = (project.id, project.best_code_hash, int(project.best_score))
-        if key not in self._prepared:
-            self._prepared.clear()
-            self._prepared[key] = self._prepare(project)
-        return self._prepared[key]
+        if key not in self._benches:
+            self._benches.clear()
+            self._benches[key] = self._executor.prepare(project, None)
+        return self._benches[key]
 
-    def _verdict(
-        self, proposal: Proposal, prepared: Prepared, dossier: Dossier, seed: Seed
-    ) -> Verdict | Left:
-        refused = prepared.precheck(dossier.files)
+    def _verdict(self, proposal: Proposal, bench: Bench, dossier: Dossier, seed: Seed) -> Verdict | Left:
+        refused = bench.precheck(dossier.files)
         if refused is not None:
             return refused
         alike = self._alike(proposal, dossier)
@@ -332,10 +330,10 @@ class Validator:
         )
         for sentence in alike:
             self._say(f"  {sentence}")
-        verdict = self._tester.judge(prepared, dossier, seed, self._store.find(proposal.id))
+        verdict = self._tester.judge(bench, dossier, seed, self._store.find(proposal.id))
         if isinstance(verdict, Left):
             return verdict
-        facts = {**verdict.evidence, **circumstances(prepared, seed)}
+        facts = {**verdict.evidence, **circumstances(bench, seed)}
         return replace(verdict, flags=(*verdict.flags, *alike), evidence=facts)
 
     def _alike(self, proposal: Proposal, dossier: Dossier) -> tuple[str, ...]:
@@ -365,7 +363,7 @@ class Validator:
     def _decided(
         self,
         proposal: Proposal,
-        prepared: Prepared,
+        bench: Bench,
         dossier: Dossier,
         seed: Seed,
         verdict: Verdict,
@@ -378,7 +376,7 @@ class Validator:
         draft = draft_attestation(
             verdict,
             dossier,
-            prepared,
+            bench,
             seed,
             domain=domain,
             genesis_hash=self._rpc.genesis_hash,
@@ -389,7 +387,7 @@ class Validator:
             {
                 "attestation": draft.attestation.encode().decode(),
                 "report": draft.report.decode(),
-                "best": Basis.of(prepared.materials.project).control_digest.hex(),
+                "best": Basis.of(bench.materials.project).control_digest.hex(),
             }
         ).encode()
         finding = self._store.judged(proposal.id, FindingState.JUDGED, to_tree(verdict), packed)
@@ -399,9 +397,9 @@ class Validator:
         return result_of(finding, step, sentence, self._folder(ProposalId(finding.proposal_id)))
 
 
-def _unwinnable(project: Project, prepared: Prepared) -> str | None:
+def _unwinnable(project: Project, bench: Bench) -> str | None:
     """Why no improvement of this project should be approved (contracts specification, section 10)."""
-    materials = prepared.materials
+    materials = bench.materials
     found = orientation_of(project, materials.protocol, materials.baseline_metric)
     return " ".join(found.sentences) if found.stop else None
 

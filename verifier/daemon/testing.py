@@ -24,7 +24,7 @@ from verifier.daemon.dossier import Dossier
 from verifier.daemon.seed import Seed
 from verifier.daemon.store import Finding
 from verifier.daemon.testlog import Test, TestLog
-from verifier.judging import Prepared
+from verifier.executors.interface import Bench
 from verifier.model import Noise, Outcome, Reason, Verdict
 from verifier.report import to_tree
 from verifier.session import ProgressCallback
@@ -45,7 +45,6 @@ class Tester:
     """Runs and continues tests.
 
     Args:
-        noise: The calibration of a prepared project.
         folder_of: The report folder of a proposal.
         pairs: How many pairs a first session may run; later ones go on to 24.
     """
@@ -54,20 +53,16 @@ class Tester:
         self,
         *,
         tests: TestLog,
-        noise: Callable[[Prepared], Noise],
         folder_of: Callable[[int], Path],
         progress: ProgressCallback,
         pairs: int = FIRST_LIMIT,
     ) -> None:
         self._tests = tests
-        self._noise = noise
         self._folder_of = folder_of
         self._progress = progress
         self._pairs = pairs
 
-    def judge(
-        self, prepared: Prepared, dossier: Dossier, seed: Seed, finding: Finding | None
-    ) -> Verdict | Left:
+    def judge(self, bench: Bench, dossier: Dossier, seed: Seed, finding: Finding | None) -> Verdict | Left:
         """Begin or continue the test of a candidate that passed the checks before a run.
 
         Args:
@@ -76,8 +71,8 @@ class Tester:
         Raises:
             VerifierFault: no calibration holds, or an earlier pair cannot be read again.
         """
-        number, noise = dossier.proposal.id, self._noise(prepared)
-        subject, conditions = subject_of(prepared, dossier), conditions_of(prepared, noise, seed)
+        number, noise = dossier.proposal.id, bench.noise()
+        subject, conditions = subject_of(bench, dossier), conditions_of(bench, noise, seed)
         test = self._tests.find(number)
         if test is None:
             self._tests.begin(number, subject, conditions)
@@ -89,17 +84,17 @@ class Tester:
                 )
             self._tests.begin(number, subject, conditions)
         else:
-            left = self._hindrance(test, conditions, finding, noise, prepared)
+            left = self._hindrance(test, conditions, finding, noise, bench)
             if left is not None:
                 return left
-            if test.conditions != conditions:
+            if not _alike(test.conditions, conditions):
                 self._tests.begin(number, subject, conditions)
-        return self._run(prepared, dossier, seed, noise, finding)
+        return self._run(bench, dossier, seed, noise, finding)
 
     def _hindrance(
-        self, test: Test, conditions: str, finding: Finding | None, noise: Noise, prepared: Prepared
+        self, test: Test, conditions: str, finding: Finding | None, noise: Noise, bench: Bench
     ) -> Left | None:
-        is_same = test.conditions == conditions
+        is_same = _alike(test.conditions, conditions)
         if not test.pairs:
             is_spent = is_same and test.interrupted > ALLOWED_VOIDS and finding is not None
             return Left("its pairs were interrupted; it waits for a fresh calibration") if is_spent else None
@@ -110,23 +105,23 @@ class Tester:
                 "its test was begun under another calibration, environment or seed; a test in which pairs "
                 "counted never begins anew on this machine"
             )
-        rules = Rules(pairs=LAST_LIMIT, control_is_baseline=prepared.materials.control_is_baseline)
+        rules = Rules(pairs=LAST_LIMIT, control_is_baseline=bench.materials.control_is_baseline)
         step = next_step(Case(noise=noise, rules=rules, pairs=test.pairs))
         is_spent = isinstance(step, Verdict) and len(step.voided) == len(test.pairs)
         return Left("all pairs were voided; it waits for a fresh calibration") if is_spent else None
 
     def _run(
-        self, prepared: Prepared, dossier: Dossier, seed: Seed, noise: Noise, finding: Finding | None
+        self, bench: Bench, dossier: Dossier, seed: Seed, noise: Noise, finding: Finding | None
     ) -> Verdict:
         number = dossier.proposal.id
         session = self._tests.session(number)
         test = self._tests.find(number)
         earlier = Earlier(
-            prepared.subject(dossier.files, noise),
+            bench.subject(dossier.files, noise),
             () if test is None else test.pairs,
             0 if test is None else test.interrupted,
         )
-        return prepared.judge(
+        return bench.judge(
             dossier.files,
             noise=noise,
             seed=seed.value,
@@ -149,9 +144,9 @@ def wants_pairs(report: Mapping[str, Any]) -> bool:
     )
 
 
-def subject_of(prepared: Prepared, dossier: Dossier) -> str:
+def subject_of(bench: Bench, dossier: Dossier) -> str:
     """What is compared with what; canonical text."""
-    materials = prepared.materials
+    materials = bench.materials
     return canonical_json(
         {
             "candidate": str(dossier.candidate_root),
@@ -168,9 +163,9 @@ def _goal(subject: str) -> dict[str, str]:
     return {name: value for name, value in json.loads(subject).items() if name != "control"}
 
 
-def circumstances(prepared: Prepared, seed: Seed) -> dict[str, str]:
+def circumstances(bench: Bench, seed: Seed) -> dict[str, str]:
     """What a verdict was reached on, for its report: one that is never signed has no other record of it."""
-    materials = prepared.materials
+    materials = bench.materials
     return {
         "control-root": str(materials.control_root),
         "control-disadvantage": f"{materials.disadvantage:.9f}",
@@ -181,18 +176,34 @@ def circumstances(prepared: Prepared, seed: Seed) -> dict[str, str]:
     }
 
 
-def conditions_of(prepared: Prepared, noise: Noise, seed: Seed) -> str:
+def conditions_of(bench: Bench, noise: Noise, seed: Seed) -> str:
     """Under what it is compared; canonical text."""
     measured = to_tree(without_runs(Reason.VERIFIER_FAULT, "", noise=noise))["noise"]
     return canonical_json(
         {
-            "class": prepared.machine.hardware_class,
-            "environment": prepared.environment.digest,
+            "machine": bench.machine_id,
+            "class": bench.hardware_class,
+            "environment": bench.environment_digest,
             "rule": RULE_ID,
             "noise": hashlib.sha256(canonical_json(measured)).hexdigest(),
             "seed": seed.value.hex(),
         }
     ).decode()
+
+
+def machine_of(conditions: str) -> str | None:
+    """On which machine a test was begun; ``None`` where that was not written down yet.
+
+    Only that machine continues it: its noise is no other machine's.
+    """
+    found = json.loads(conditions).get("machine")
+    return found if isinstance(found, str) else None
+
+
+def _alike(kept: str, now: str) -> bool:
+    """Whether conditions are the same; those of tests from before machines had ids name none."""
+    here = json.loads(now)
+    return bool({"machine": here["machine"], **json.loads(kept)} == here)
 
 
 def _counted(test: Test, finding: Finding | None) -> int:
