@@ -54,18 +54,21 @@ CREATE TABLE IF NOT EXISTS queue (
 )
 KEPT_CYCLES = 1000
 """Rows of cycles that are kept; a daemon that looks every minute would write half a million a year."""
-_HERE = " WHERE chain = ? AND ledger = ? AND account = ?"
-_PRUNE = "DELETE FROM cycle" + _HERE + " AND id <= ?"
+_PRUNE = "DELETE FROM cycle WHERE chain = ? AND ledger = ? AND account = ? AND id <= ?"
 _CYCLES = (
     "SELECT id, why, began, ended, outcome, sentence, proposals FROM cycle"
-    + _HERE
-    + " ORDER BY id DESC LIMIT ?"
+    " WHERE chain = ? AND ledger = ? AND account = ? ORDER BY id DESC LIMIT ?"
 )
-_CURSOR = "SELECT block, hash FROM event_cursor" + _HERE
-_PIN = "UPDATE queue SET machine = ?" + _HERE + " AND proposal = ?"
-_QUEUE = "SELECT proposal, project, phase, sentence, since, machine FROM queue" + _HERE
-_ONE = _QUEUE + " AND proposal = ?"
-_WAITING = _QUEUE + " AND phase != 'ended' ORDER BY proposal"
+_CURSOR = "SELECT block, hash FROM event_cursor WHERE chain = ? AND ledger = ? AND account = ?"
+_PIN = "UPDATE queue SET machine = ? WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?"
+_ONE = (
+    "SELECT proposal, project, phase, sentence, since, machine FROM queue"
+    " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?"
+)
+_WAITING = (
+    "SELECT proposal, project, phase, sentence, since, machine FROM queue"
+    " WHERE chain = ? AND ledger = ? AND account = ? AND phase != 'ended' ORDER BY proposal"
+)
 
 
 class Phase(StrEnum):
@@ -87,23 +90,29 @@ class CycleOutcome(StrEnum):
     """How a cycle ended."""
 
     DONE = "done"
+    """Every proposal that was due was brought as far as it could be."""
     FAILED = "failed"
-    """Something stood against it; the next one carries on."""
+    """Something stood against it; the next one tries again."""
     DRAINED = "drained"
     """It was told to stop."""
     STOPPED = "stopped"
-    """Something that only a person can mend; the daemon ended."""
+    """Something that only a person can mend; the daemon ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class CycleRow:
-    """One cycle; ``ended`` and ``outcome`` are ``None`` while it runs, or if its process died."""
+    """One cycle.
+
+    Attributes:
+        ended, outcome: ``None`` while it runs, or if its process died; else when and how it ended
+            (a ``CycleOutcome``).
+    """
 
     number: int
     why: str
     began: int
     ended: int | None
-    outcome: CycleOutcome | None
+    outcome: str | None
     sentence: str
     proposals: int
 
@@ -150,20 +159,17 @@ class CycleLog:
         self._db.execute(_PRUNE, (*self._where, number - KEPT_CYCLES))
         return number
 
-    def end(self, number: int, outcome: CycleOutcome, sentence: str, proposals: int, now: int) -> None:
+    def end(self, number: int, outcome: str, sentence: str, proposals: int, now: int) -> None:
         """How a cycle ended."""
         self._db.execute(
             "UPDATE cycle SET ended = ?, outcome = ?, sentence = ?, proposals = ? WHERE id = ?",
-            (now, outcome.value, sentence, proposals, number),
+            (now, outcome, sentence, proposals, number),
         )
 
     def cycles(self, most: int = 20) -> list[CycleRow]:
         """The latest cycles, the last one first."""
         rows = self._db.execute(_CYCLES, (*self._where, most))
-        return [
-            CycleRow(r[0], r[1], r[2], r[3], None if r[4] is None else CycleOutcome(r[4]), r[5], r[6])
-            for r in rows
-        ]
+        return [CycleRow(*row) for row in rows]
 
     def cursor(self) -> Cursor | None:
         """Where the events were last looked at."""
