@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["open_durable"]
+__all__ = ["open_durable", "transaction"]
 
 _WAIT_SECONDS = 30.0
 """How long a statement waits for another process's transaction."""
@@ -93,11 +93,18 @@ def _prepare(database: sqlite3.Connection, schema: str, version: int, migrations
 
 def _migrate(database: sqlite3.Connection, statements: Sequence[str], version: int) -> None:
     """One step; the number changes in the same transaction, so that a crash leaves the old version whole."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(database):
         for statement in statements:
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {version}")
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Several statements as one, and one process at a time: all of them are kept, or none."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
     except BaseException:
         database.execute("ROLLBACK")
         raise

@@ -27,7 +27,16 @@ from armlx_chain.storage.http import BoundedHttp
 from armlx_chain.storage.interface import Storage
 from armlx_chain.types import Address, Root, Tokens
 
-__all__ = ["LEAST_STAKE", "Bid", "PolicyReader", "objections", "policy_line", "require_policies", "stake_for"]
+__all__ = [
+    "LEAST_STAKE",
+    "Bid",
+    "PolicyReader",
+    "objections",
+    "policy_line",
+    "read_policy",
+    "require_policies",
+    "stake_for",
+]
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +204,18 @@ def require_policies(policies: Sequence[Policy], bid: Bid, *, despite: bool) -> 
             details={"least_stake": int(stake_for(policies))},
         )
     return warnings
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy from a file, its signature checked; chain, ledger and allow-list are the caller's to check.
+
+    Raises:
+        UsageError: the file cannot be read.
+        FormatError, SigningError: it is no policy, or its signature is not its validator's.
+    """
+    signed = SignedPolicy.parse(_read(path))
+    check_policy_signature(signed)
+    return signed.policy
 
 
 def _folder_documents(folder: Path) -> Iterable[tuple[str, bytes]]:

@@ -69,7 +69,7 @@ class Settler:
         if now is Standing.OURS:
             return
         if now is Standing.LAPSED:
-            self._release(current)
+            self.release(current)
         elif now is not Standing.FREE:
             raise PreconditionFailed(
                 f"Proposal {proposal.id} is {current.status.name.lower()} by now ({now.value}).",
@@ -85,7 +85,12 @@ class Settler:
             )
         )
 
-    def _release(self, proposal: Proposal) -> None:
+    def release(self, proposal: Proposal) -> None:
+        """Hand back a review of ours whose lease ran out.
+
+        Raises:
+            PreconditionFailed, ContractRevert: it is not ours any more.
+        """
         self._sender.execute(
             Intent(
                 key=f"release/{self._ledger.address}/{proposal.id}/{proposal.review_lock_until}",

@@ -26,8 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from armlx_chain.durable import open_durable
+from verifier.daemon.admission import PASSED_OVER_TABLES
 from verifier.daemon.cyclelog import CYCLE_TABLES, CycleLog
+from verifier.daemon.mode import MODE_TABLES
+from verifier.daemon.rejections import REJECTION_TABLES
 from verifier.daemon.testlog import TEST_TABLES, TestLog
+from verifier.daemon.usage import USAGE_TABLES
 
 _SCHEMA_VERSION = 3
 _FINDINGS = """
@@ -43,7 +47,7 @@ CREATE TABLE IF NOT EXISTS finding (
     metrics_root TEXT,
     PRIMARY KEY (chain, ledger, account, proposal)
 )"""
-_SERVICE_TABLES = (*CYCLE_TABLES,)
+_SERVICE_TABLES = (*CYCLE_TABLES, *MODE_TABLES, *USAGE_TABLES, *REJECTION_TABLES, *PASSED_OVER_TABLES)
 """What version 3 added; every statement says IF NOT EXISTS."""
 _SCHEMA = ";\n".join((_FINDINGS, *TEST_TABLES, *_SERVICE_TABLES)) + ";"
 _MIGRATIONS = {1: TEST_TABLES, 2: _SERVICE_TABLES}
