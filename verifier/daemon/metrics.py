@@ -193,7 +193,7 @@ class Metrics:
 
     def cycle_ended(self, cycle_id: str, outcome: str, seconds: float, results: Sequence[Result]) -> None:
         figures, moment = self._cycles, self._now()
-        known = str(outcome) if str(outcome) in set(CycleOutcome) else CycleOutcome.FAILED.value
+        known = str(outcome) if str(outcome) in set(CycleOutcome) else CycleOutcome.BROKEN_OFF.value
         figures.cycles.labels(known).inc()
         figures.seconds.observe(max(seconds, 0.0))
         figures.running.set(0)

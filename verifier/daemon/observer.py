@@ -11,12 +11,24 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from verifier.daemon.cyclelog import CycleOutcome
 from verifier.daemon.results import Result
 from verifier.daemon.sorting import Sorted
 from verifier.model import Role, RunRecord
 
 __all__ = ["Alarm", "CycleOutcome", "Observer", "Several", "Silent"]
+
+
+class CycleOutcome(StrEnum):
+    """How a cycle ended."""
+
+    DONE = "done"
+    """Every proposal that was due was brought as far as it could be."""
+    BROKEN_OFF = "broken-off"
+    """Something that the next cycle tries again (``Weight.CARRY_ON``)."""
+    STOPPED = "stopped"
+    """Something that a person must see to (``Weight.STOP``)."""
+    DRAINED = "drained"
+    """The daemon was told to end."""
 
 
 class Alarm(StrEnum):
