@@ -2,9 +2,9 @@
 
 - The policy is the one miners read (``armlx_chain.formats.policy``): signed by this account, about this chain
   and ledger. Nothing that was not published is held against anybody: without a policy everything is run.
-- ``policies/own.json`` in the home is this validator's own by its name, and one there that does not count is
-  an error and not ignored: an operator who wrote a policy must not run without one. Any other document of that
-  folder that this account signed counts as well; the one that was issued last is taken.
+- ``policies/own.json`` in the home is this validator's own by its name, and one there that does not count
+  is an error and not ignored: an operator who wrote a policy must not run without one. Any other document of
+  that folder that this account signed counts as well; the one that was issued last is taken.
 - A refusal is no verdict: nothing is recorded of the candidate, and the next pass looks again. That it was
   passed over is noted, because a validator must not profit from the expiry of what it would not run.
 
@@ -73,7 +73,8 @@ class PassedOver:
     def find(self, proposal_id: int) -> str | None:
         """Why it was passed over, if it ever was."""
         row = self._db.execute(
-            "SELECT sentence FROM passed_over WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
+            "SELECT sentence FROM passed_over"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (*self._where, int(proposal_id)),
         ).fetchone()
         return None if row is None else str(row[0])
@@ -195,7 +196,8 @@ def _required(path: Path, domain: Domain, account: Address) -> Policy:
         ) from error
     if (policy.domain, policy.validator) != (domain, account):
         raise UsageError(
-            f"The policy {path} is of {policy.validator} on chain {policy.domain.chain_id}, not of {account} here.",
+            f"The policy {path} is of {policy.validator} on chain {policy.domain.chain_id}, not of {account}"
+            " here.",
             next_step="Sign one with this account and network: armlx-chain policy sign",
         )
     return policy

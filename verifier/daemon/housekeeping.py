@@ -1,9 +1,9 @@
-"""What a validator does beside judging: leases handed back, credits collected, and, if told to, others expired.
+"""What a validator does beside judging: hand leases back, collect credits and, if told to, expire.
 
 - Its own leases that ran out are released, so that others may review; the next settlement claims anew.
-- A proposal is never expired here that this key judged, tested, signed a verdict on or passed over: a validator
-  must not profit from what it did not settle. Any other only with ``expire_others``, and not within a day of
-  the window's opening, so that the miner can be first (half of the stake goes to whoever is).
+- A proposal is never expired here that this key judged, tested, signed a verdict on or passed over: a
+  validator must not profit from what it did not settle. Any other only with ``expire_others``, and not
+  within a day of the window's opening, so that the miner can be first (half of the stake goes to whoever is).
 - A credit is collected once it is worth several times the gas that collecting costs.
 - Everything goes through the account's transaction journal; in dry mode nothing is sent.
 - Time is the latest block's.
@@ -42,10 +42,9 @@ __all__ = ["COLLECT_TIMES_GAS", "GRACE_SECONDS", "Chores", "Housekeeper", "Readi
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 86_400
-"""After its week a proposal is its miner's to expire for a day (goal of the validator: "not within 24 hours of
-the window's opening")."""
+"""After its week a proposal is its miner's to expire for a day, before this validator looks at it."""
 COLLECT_TIMES_GAS: Final = 10
-"""A credit is collected when it sells for so many times the gas. Our choice: less would burn a tenth of it."""
+"""A credit is collected once it sells for so many times the gas. Our choice: at most a tenth is burned."""
 COLLECT_EVERY_SECONDS: Final = 3600
 """Credits are looked at once in so many seconds of block time; they hardly ever change."""
 
@@ -172,7 +171,7 @@ class Housekeeper:
                 )
 
     def is_party_to(self, proposal: Proposal) -> bool:
-        """Whether this validator had anything to do with a proposal, and so must not profit from its expiry."""
+        """Whether this validator had anything to do with it, and so must not profit from its expiry."""
         held = proposal.status is Status.REVIEWING and proposal.reviewer == self._settler.account
         return (
             held

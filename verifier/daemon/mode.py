@@ -3,8 +3,8 @@
 - It starts dry. Somebody says that it goes live, and that takes a gold run which has passed since it last
   went dry: the published baseline, reproduced here within this machine's own noise (``gold``).
 - Three ``refuted`` in a row, a failed gold run or a guard that lost entries return it to dry mode, with a
-  sentence that says why and what to do. "In a row" counts proposals: a reproduced or unimproved one in between
-  ends the row, an undecided one says nothing of this machine and does not.
+  sentence that says why and what to do. "In a row" counts proposals: a reproduced or unimproved one in
+  between ends the row, an undecided one says nothing of this machine and does not.
 - A gold run holds for the machine, hardware class and environment it was made on. A verdict from another one
   waits, although the validator is live.
 - What was decided in dry mode is kept with its draft and is settled once the mode allows it, if it still
@@ -70,7 +70,6 @@ CREATE TABLE IF NOT EXISTS verdict_seen (
     PRIMARY KEY (chain, ledger, account, proposal)
 )""",
 )
-_WHERE = "chain = ? AND ledger = ? AND account = ?"
 _HOW = (
     "Make a gold run with: armlx-validator gold --project N, look at what it says, then start with --go-live."
 )
@@ -141,15 +140,16 @@ class ModeKeeper:
         if self._practice:
             return None
         row = self._db.execute(
-            f"SELECT machine FROM verdict_seen WHERE {_WHERE} AND proposal = ?",
+            "SELECT machine FROM verdict_seen"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (*self._where, int(proposal_id)),
         ).fetchone()
         gold = None if row is None or not row[0] else self.gold_of(row[0])
         if row is None or not row[0] or (gold is not None and gold.passed):
             return None
         return (
-            "no gold run has passed on the machine and environment that judged it; nothing is signed or sent. "
-            "Make one with: armlx-validator gold --project N"
+            "no gold run has passed on the machine and environment that judged it; nothing is signed or "
+            "sent. Make one with: armlx-validator gold --project N"
         )
 
     def note_verdict(self, proposal_id: int, outcome: str, *, key: str = "") -> None:
@@ -161,7 +161,10 @@ class ModeKeeper:
         refuted = outcome == Outcome.REFUTED.value
         with transaction(self._db):
             if outcome in _BREAKS_THE_ROW:
-                self._db.execute(f"UPDATE verdict_seen SET refuted = 0 WHERE {_WHERE}", self._where)
+                self._db.execute(
+                    "UPDATE verdict_seen SET refuted = 0 WHERE chain = ? AND ledger = ? AND account = ?",
+                    self._where,
+                )
             self._db.execute(
                 "INSERT OR REPLACE INTO verdict_seen VALUES (?, ?, ?, ?, ?, ?)",
                 (*self._where, int(proposal_id), key, int(refuted)),
@@ -177,7 +180,9 @@ class ModeKeeper:
     def gold(self, passed: bool, sentence: str, key: str) -> None:
         """A gold run was made; a failed one ends live mode."""
         with transaction(self._db):
-            count = self._db.execute(f"SELECT COUNT(*) FROM gold WHERE {_WHERE}", self._where).fetchone()[0]
+            count = self._db.execute(
+                "SELECT COUNT(*) FROM gold WHERE chain = ? AND ledger = ? AND account = ?", self._where
+            ).fetchone()[0]
             self._db.execute(
                 "INSERT INTO gold VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*self._where, int(count) + 1, key, int(passed), sentence, self._second()),
@@ -193,7 +198,9 @@ class ModeKeeper:
     def golds(self) -> tuple[Gold, ...]:
         """The latest gold run of each machine, the newest first."""
         rows = self._db.execute(
-            f"SELECT machine, passed, sentence, at FROM gold WHERE {_WHERE} ORDER BY number DESC", self._where
+            "SELECT machine, passed, sentence, at FROM gold"
+            " WHERE chain = ? AND ledger = ? AND account = ? ORDER BY number DESC",
+            self._where,
         ).fetchall()
         found: dict[str, Gold] = {}
         for machine, passed, sentence, at in rows:
@@ -222,12 +229,16 @@ class ModeKeeper:
                     meaning="It stays dry: " + self.why(),
                     next_step=_HOW,
                 )
-            self._db.execute(f"UPDATE verdict_seen SET refuted = 0 WHERE {_WHERE}", self._where)
+            self._db.execute(
+                "UPDATE verdict_seen SET refuted = 0 WHERE chain = ? AND ledger = ? AND account = ?",
+                self._where,
+            )
             self._write(Mode.LIVE, f"A person said so after a gold run: {passed}", 0)
 
     def _passed_after(self, number: int) -> str | None:
         found = self._db.execute(
-            f"SELECT sentence FROM gold WHERE {_WHERE} AND passed = 1 AND number > ?"
+            "SELECT sentence FROM gold"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND passed = 1 AND number > ?"
             " ORDER BY number DESC LIMIT 1",
             (*self._where, number),
         ).fetchone()
@@ -235,13 +246,16 @@ class ModeKeeper:
 
     def _refuted(self) -> list[int]:
         rows = self._db.execute(
-            f"SELECT proposal FROM verdict_seen WHERE {_WHERE} AND refuted = 1 ORDER BY proposal",
+            "SELECT proposal FROM verdict_seen"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND refuted = 1 ORDER BY proposal",
             self._where,
         ).fetchall()
         return [int(number) for (number,) in rows]
 
     def _go_dry(self, sentence: str) -> None:
-        count = self._db.execute(f"SELECT COUNT(*) FROM gold WHERE {_WHERE}", self._where).fetchone()[0]
+        count = self._db.execute(
+            "SELECT COUNT(*) FROM gold WHERE chain = ? AND ledger = ? AND account = ?", self._where
+        ).fetchone()[0]
         self._write(Mode.DRY, sentence, int(count))
 
     def _write(self, mode: Mode, why: str, gold_number: int) -> None:
@@ -252,7 +266,8 @@ class ModeKeeper:
 
     def _row(self) -> tuple[str, str, int] | None:
         row = self._db.execute(
-            f"SELECT mode, why, gold_needed_after FROM mode WHERE {_WHERE}", self._where
+            "SELECT mode, why, gold_needed_after FROM mode WHERE chain = ? AND ledger = ? AND account = ?",
+            self._where,
         ).fetchone()
         return None if row is None else (str(row[0]), str(row[1]), int(row[2]))
 

@@ -1,11 +1,12 @@
 """Rejections wait for a person, and no more than a few are sent in a day; both durable.
 
-- A refuted verdict enters the queue when it could be signed. It is signed once a person has confirmed this very
-  report (``armlx-validator confirm ID``), or at once under the operator's standing order (``--auto-reject``).
+- A refuted verdict enters the queue when it could be signed. It is signed once a person has confirmed this
+  very report (``armlx-validator confirm ID``), or at once under the operator's standing order
+  (``--auto-reject``).
 - A person may also decline: the verdict stays recorded and nothing is ever sent. A confirmation can be taken
   back the same way as long as nothing is signed.
-- Whoever consents, at most ``max_rejections`` proposals are rejected in a UTC day. A proposal takes its place in
-  the day before it is signed, and keeps it: a crash in between neither frees the place nor takes a second one.
+- Whoever consents, at most ``most`` proposals are rejected in a UTC day. A proposal takes its place in the
+  day before it is signed, and keeps it: a crash in between neither frees the place nor takes a second one.
 
 ::
 
@@ -58,14 +59,13 @@ CREATE TABLE IF NOT EXISTS rejection_day (
     PRIMARY KEY (chain, ledger, account, proposal)
 )""",
 )
-_WHERE = "chain = ? AND ledger = ? AND account = ?"
 _ASK = (
     "INSERT INTO rejection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (chain, ledger, account, proposal) DO UPDATE SET report = excluded.report,"
     " reason = excluded.reason, sentence = excluded.sentence, asked = excluded.asked,"
     " answer = excluded.answer WHERE rejection.report != excluded.report"
 )
-_COLUMNS = "account, proposal, report, reason, sentence, stake, asked, answer"
+_SELECT = "SELECT account, proposal, report, reason, sentence, stake, asked, answer FROM rejection"
 
 
 class Answer(StrEnum):
@@ -111,7 +111,7 @@ class Queue:
     def all(self) -> tuple[Pending, ...]:
         """Every one ever asked for, in order of proposal."""
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM rejection WHERE chain = ? AND ledger = ? ORDER BY proposal, account",
+            _SELECT + " WHERE chain = ? AND ledger = ? ORDER BY proposal, account",
             self._where,
         ).fetchall()
         return tuple(_pending(row) for row in rows)
@@ -123,7 +123,8 @@ class Queue:
             UsageError: the verdict is another one by now.
         """
         changed = self._db.execute(
-            f"UPDATE rejection SET answer = ? WHERE {_WHERE} AND proposal = ? AND report = ?",
+            "UPDATE rejection SET answer = ?"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ? AND report = ?",
             (answer.value, *self._where, pending.account, pending.proposal_id, pending.report),
         ).rowcount
         if changed != 1:
@@ -187,7 +188,7 @@ class Rejections:
     def pending(self) -> tuple[Pending, ...]:
         """All rejections asked for by this validator that wait for a person."""
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM rejection WHERE {_WHERE} AND answer = ? ORDER BY proposal",
+            _SELECT + " WHERE chain = ? AND ledger = ? AND account = ? AND answer = ? ORDER BY proposal",
             (*self._where, Answer.WAITING.value),
         ).fetchall()
         return tuple(_pending(row) for row in rows)
@@ -199,7 +200,8 @@ class Rejections:
     def withdraw(self, proposal_id: int) -> None:
         """Nobody needs to answer any more: the proposal was settled by somebody else, or judged otherwise."""
         self._db.execute(
-            f"DELETE FROM rejection WHERE {_WHERE} AND proposal = ?", (*self._where, int(proposal_id))
+            "DELETE FROM rejection WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
+            (*self._where, int(proposal_id)),
         )
 
     def _asked(self, proposal: Proposal, report: Mapping[str, Any]) -> Pending:
@@ -215,7 +217,7 @@ class Rejections:
         )
         self._db.execute(_ASK, (*self._where, *row))
         found = self._db.execute(
-            f"SELECT {_COLUMNS} FROM rejection WHERE {_WHERE} AND proposal = ?",
+            _SELECT + " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (*self._where, int(proposal.id)),
         ).fetchone()
         return _pending(found)
@@ -227,7 +229,8 @@ class Rejections:
         day = day_of(self._now())
         with transaction(self._db):
             held = self._db.execute(
-                f"SELECT 1 FROM rejection_day WHERE {_WHERE} AND proposal = ?", (*self._where, proposal_id)
+                "SELECT 1 FROM rejection_day WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
+                (*self._where, proposal_id),
             ).fetchone()
             if held is None:
                 if self._count(day) >= self._most:
@@ -239,7 +242,8 @@ class Rejections:
 
     def _count(self, day: int) -> int:
         row = self._db.execute(
-            f"SELECT COUNT(*) FROM rejection_day WHERE {_WHERE} AND day = ?", (*self._where, day)
+            "SELECT COUNT(*) FROM rejection_day WHERE chain = ? AND ledger = ? AND account = ? AND day = ?",
+            (*self._where, day),
         ).fetchone()
         return int(row[0])
 

@@ -1,8 +1,8 @@
 """Machine time by project and UTC day, durably: what a policy's ``machineSeconds`` is compared with.
 
 - The expected time of a run is charged *before* it starts; when it has ended, what it really took stands
-  instead. A process that is killed in between leaves the expectation charged, so nobody gets free machine time
-  by bringing the machine down.
+  instead. A process that is killed in between leaves the expectation charged, so nobody gets machine time
+  for nothing by bringing the machine down.
 - A lane runs one thing at a time. What a lane left open is closed at its expectation when it begins the next.
 - A run belongs to the day on which it began. Seconds are whole, rounded up.
 
@@ -53,15 +53,21 @@ CREATE TABLE IF NOT EXISTS machine_time_open (
     PRIMARY KEY (chain, ledger, account, lane)
 )""",
 )
-_WHERE = "chain = ? AND ledger = ? AND account = ?"
 _ADD = (
     "INSERT INTO machine_time VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (chain, ledger, account, project, day)"
     " DO UPDATE SET seconds = seconds + excluded.seconds"
 )
 _OPEN = "INSERT INTO machine_time_open VALUES (?, ?, ?, ?, ?, ?, ?)"
-_FIND_OPEN = f"SELECT project, day, seconds FROM machine_time_open WHERE {_WHERE} AND lane = ?"
-_CLOSE = f"DELETE FROM machine_time_open WHERE {_WHERE} AND lane = ?"
-_USED = "SELECT COALESCE(SUM(seconds), 0) FROM {} WHERE " + _WHERE + " AND project = ? AND day = ?"
+_FIND_OPEN = "SELECT project, day, seconds FROM machine_time_open"
+" WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
+_CLOSE = "DELETE FROM machine_time_open"
+" WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
+_SPENT = "SELECT COALESCE(SUM(seconds), 0) FROM machine_time"
+" WHERE chain = ? AND ledger = ? AND account = ? AND project = ? AND day = ?"
+_UNDER_WAY = (
+    "SELECT COALESCE(SUM(seconds), 0) FROM machine_time_open"
+    " WHERE chain = ? AND ledger = ? AND account = ? AND project = ? AND day = ?"
+)
 
 
 def day_of(now: float) -> int:
@@ -79,16 +85,15 @@ class Usage:
     def used(self, project_id: int, day: int) -> int:
         """Seconds charged to a project on a day, runs that are under way at their expectation."""
         key = (*self._where, int(project_id), day)
-        return sum(
-            int(self._db.execute(_USED.format(table), key).fetchone()[0])
-            for table in ("machine_time", "machine_time_open")
-        )
+        return sum(int(self._db.execute(which, key).fetchone()[0]) for which in (_SPENT, _UNDER_WAY))
 
     def by_project(self, day: int) -> dict[int, int]:
         """Seconds of a day by project, for a person."""
         rows = self._db.execute(
-            f"SELECT project FROM machine_time WHERE {_WHERE} AND day = ? UNION"
-            f" SELECT project FROM machine_time_open WHERE {_WHERE} AND day = ?",
+            "SELECT project FROM machine_time"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND day = ? UNION"
+            " SELECT project FROM machine_time_open"
+            " WHERE chain = ? AND ledger = ? AND account = ? AND day = ?",
             (*self._where, day, *self._where, day),
         ).fetchall()
         return {int(project): self.used(project, day) for (project,) in sorted(rows)}
