@@ -266,6 +266,12 @@ class _Run:
         )
 
     def _judge(self, graph: bytearray) -> str:
-        place = Evaluators(self._sandbox, self._benchmark.interpreter, self._limits, crew=self._settings.crew)
+        place = Evaluators(
+            self._sandbox,
+            self._benchmark.interpreter,
+            self._limits,
+            crew=self._settings.crew,
+            kernels=self._kernels,
+        )
         self.evaluation = evaluate(graph, self._benchmark.task(self._seed, self._settings.probes), place)
         return f"{Decimal(self.evaluation.scores.validation.bits_per_byte()):f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from harness_material import SEED, Run
 
 from armlx_chain.errors import ModelUnsupported, VerifierFault
 from verifier.harness import inside
+from verifier.harness.accelerator import KERNELS_VARIABLE, KernelCache
 from verifier.harness.evaluation import Crew, Evaluators, evaluate
 from verifier.harness.evaluator import EvaluatorLimits
-from verifier.harness.inside import Interpreter
+from verifier.harness.inside import Interpreter, Kernels
 from verifier.harness.primitives import ALLOWED
 from verifier.harness.processes import Processes
 from verifier.model import Audit, AuditKind, Ending, Role, RunRecord
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
-from verifier.sandbox.interface import Sandbox
+from verifier.sandbox.interface import LogSink, Sandbox, SandboxProcess, SandboxSpec
 
 pytestmark = pytest.mark.integration
 
@@ -313,3 +315,50 @@ def test_scores_and_probes_do_not_depend_on_how_many_evaluators_answer_or_proces
     assert several.scores.fresh.nats.tolist() == alone.scores.fresh.nats.tolist()
     assert several.causality.figures["probes"] == alone.causality.figures["probes"] == "48"
     assert several.causality.passed and alone.causality.passed
+
+
+@dataclass
+class Compiling:
+    """Whatever may keep kernels in it keeps one, as a compiling backend does; it notes each start."""
+
+    inner: Sandbox
+    starts: list[str] = field(default_factory=list)
+    name = "compiling"
+
+    def check(self) -> None:
+        self.inner.check()
+
+    def start(self, spec: SandboxSpec, log: LogSink) -> SandboxProcess:
+        kernels = [mount for mount in spec.mounts if mount.target.name == "kernels"]
+        for mount in kernels:
+            if mount.writable:
+                (mount.source / "kernel.ptx").write_text("compiled")
+        shown = "".join(f"{mount.source.parent.name}/{mount.source.name}" for mount in kernels)
+        self.starts.append(shown if KERNELS_VARIABLE in spec.env else "none")
+        return self.inner.start(spec, log)
+
+
+def test_evaluators_keep_kernels_of_the_snapshots_graph_alone_and_never_see_a_programs(
+    benchmark: Benchmark, sandbox: Sandbox, interpreter: Interpreter, graph: bytes, tmp_path: Path
+) -> None:
+    programs_own = KernelCache(tmp_path / "kernels")
+    programs_own.filling(["true"])
+    (tmp_path / "kernels" / "draft" / "program.ptx").write_text("compiled by a program")
+    assert programs_own.keep()
+    watched = Compiling(sandbox)
+    place = Evaluators(watched, replace(interpreter, kernels=programs_own), crew=Crew(rows=2))
+    task = benchmark.task(SEED, 8)
+
+    evaluate(graph, task, replace(place, kernels=Kernels.READ))
+    assert watched.starts == ["none"] * 3, "a candidate's graph fills nothing"
+    with pytest.raises(ModelUnsupported):
+        evaluate(b"no graph", task, replace(place, kernels=Kernels.FILL))
+    assert not programs_own.of_evaluators.filled, "nothing is kept of a graph that was not scored"
+    watched.starts.clear()
+    evaluate(graph, task, replace(place, kernels=Kernels.FILL))
+    assert watched.starts == ["evaluators/draft", "none", "none"]
+    kept = programs_own.of_evaluators.folder / "whole"
+    assert [path.name for path in kept.iterdir()] == ["kernel.ptx"]
+    watched.starts.clear()
+    evaluate(graph, task, replace(place, kernels=Kernels.READ))
+    assert watched.starts == ["evaluators/whole"] * 3

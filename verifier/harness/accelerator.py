@@ -7,7 +7,8 @@ kept once, from a run of the unmodified snapshot, and every later run gets a *co
 - the one run that fills the cache is the project's own published code, never a candidate;
 - later runs see the filled folder read-only and copy it to their own scratch before they start, so nothing
   that a candidate writes reaches another run, and a kernel that is missing is compiled as before;
-- evaluators never use it: what a stranger's program compiled never runs where a score is made;
+- evaluators have a cache of their own, filled by an evaluator that was given the unmodified snapshot's graph:
+  what a program compiled, the published one or another, never runs where a score is made;
 - the verifier itself opens none of its files; it only counts their sizes, without following links.
 
 ::
@@ -75,6 +76,11 @@ class KernelCache:
     @property
     def filled(self) -> bool:
         return (self.folder / "whole").is_dir()
+
+    @property
+    def of_evaluators(self) -> KernelCache:
+        """The cache of the trusted evaluators, which shares nothing with the programs'."""
+        return KernelCache(self.folder / "evaluators")
 
     def filling(self, argv: Sequence[str]) -> Start:
         """For a run of the unmodified snapshot: what it compiles is kept if ``keep`` is called after it."""

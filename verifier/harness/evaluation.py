@@ -14,20 +14,22 @@ The caller owes: rows and byte table from the pinned benchmark, the seed of the 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from armlx_chain.errors import ModelUnsupported
+from verifier.harness.accelerator import KernelCache
 from verifier.harness.draw import Draw
 from verifier.harness.evaluator import GRAPH_ROWS, Answer, Evaluator, EvaluatorLimits
 from verifier.harness.gap import GapScores
-from verifier.harness.inside import Interpreter
+from verifier.harness.inside import Interpreter, Kernels
 from verifier.harness.primitives import ALLOWED
 from verifier.harness.probes import Probe, ProbeTally, draw_probes
 from verifier.harness.processes import Scoring, scoring_for
@@ -35,6 +37,8 @@ from verifier.harness.relay import Relay
 from verifier.harness.scoring import Rows, RowScores, Tokens, counted_nats
 from verifier.model import Audit, AuditKind
 from verifier.sandbox.interface import Sandbox
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 DEFAULT_PROBES: Final = 768
@@ -104,13 +108,25 @@ class Crew:
 
 @dataclass(frozen=True, slots=True)
 class Evaluators:
-    """Where and how evaluator processes run."""
+    """Where and how evaluator processes run.
+
+    Attributes:
+        kernels: What is done with the evaluators' own kernel cache; ``FILL`` for the unmodified snapshot's
+            graph alone.
+    """
 
     sandbox: Sandbox
     interpreter: Interpreter
     limits: EvaluatorLimits = field(default_factory=EvaluatorLimits)
     allowed: frozenset[str] = ALLOWED
     crew: Crew = field(default_factory=Crew)
+    kernels: Kernels = Kernels.NONE
+
+    @property
+    def cache(self) -> KernelCache | None:
+        """The evaluators' own, where kernels are compiled at run time."""
+        programs = self.interpreter.kernels
+        return None if programs is None else programs.of_evaluators
 
 
 def evaluate(
@@ -131,10 +147,13 @@ def evaluate(
     """
     started = time.monotonic()
     crew = place.crew
+    # One evaluator fills; the others compile for themselves meanwhile.
+    others = Kernels.READ if place.kernels is Kernels.FILL else place.kernels
     with (
+        _keeping(place),
         (scoring or scoring_for(_logits(task)))() as scorer,  # first: it starts while the evaluators do
-        _start(task, place, started, crew.rows) as first,
-        _start(task, place, started, crew.probes) as second,
+        _start(task, place, started, [place.kernels, *[others] * (crew.rows - 1)]) as first,
+        _start(task, place, started, [others] * crew.probes) as second,
     ):
         names, outputs = first.load(graph, place.allowed)
         if (names, outputs) != second.load(graph, place.allowed):
@@ -146,6 +165,7 @@ def evaluate(
         now, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds - used
         own = scorer.cpu_seconds
     cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited, used, own)
+    log.info("a model was evaluated: %s", cost)
     return Evaluation(passage.scores(), passage.audit(), names, cost)
 
 
@@ -155,20 +175,37 @@ def _logits(task: Task) -> int:
     return rows * int(task.validation.inputs.shape[1]) * int(task.table.size)
 
 
-def _start(task: Task, place: Evaluators, started: float, count: int) -> Relay:
+@contextlib.contextmanager
+def _keeping(place: Evaluators) -> Iterator[None]:
+    """What was compiled for the unmodified snapshot's graph is kept once that graph was scored."""
+    cache = place.cache
+    if cache is None or place.kernels is not Kernels.FILL:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        cache.drop()
+        raise
+    cache.keep()
+
+
+def _start(task: Task, place: Evaluators, started: float, kernels: Sequence[Kernels]) -> Relay:
+    interpreter = replace(place.interpreter, kernels=place.cache)
     with contextlib.ExitStack() as stack:
         evaluators = [
             stack.enter_context(
                 Evaluator(
                     place.sandbox,
-                    place.interpreter,
+                    interpreter,
                     length=int(task.validation.inputs.shape[1]),
                     vocabulary=int(task.table.size),
                     limits=place.limits,
                     end_at=started + place.limits.seconds,
+                    kernels=use,
                 )
             )
-            for _ in range(count)
+            for use in kernels
         ]
         stack.pop_all()
         return Relay(evaluators)

@@ -21,7 +21,7 @@ import numpy as np
 
 from armlx_chain.errors import ChannelError, ModelUnsupported, VerifierFault
 from verifier.harness.channel import TEXT_LIMIT, Channel, Kind
-from verifier.harness.inside import HARNESS, LOGITS_VARIABLE, Interpreter, start_python
+from verifier.harness.inside import HARNESS, LOGITS_VARIABLE, Interpreter, Kernels, start_python
 from verifier.harness.primitives import ALLOWED, check_graph_bytes, check_primitives
 from verifier.harness.runlog import RunLog, harmless
 from verifier.harness.scoring import Floats, Tokens
@@ -90,6 +90,7 @@ class Evaluator:
         length: Tokens of a row.
         vocabulary: Size of the byte table; logits must have at least as many outputs.
         end_at: ``time.monotonic()`` at which patience ends.
+        kernels: What it does with the interpreter's kernel cache, which must be the evaluators' own.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Evaluator:
         vocabulary: int,
         limits: EvaluatorLimits,
         end_at: float,
+        kernels: Kernels = Kernels.NONE,
     ) -> None:
         self._length, self._vocabulary, self._end_at = length, vocabulary, end_at
         self.outputs = 0
@@ -119,6 +121,7 @@ class Evaluator:
                 log=self._log,
                 cwd=PurePosixPath("/tmp"),  # noqa: S108 (inside)
                 environment={LOGITS_VARIABLE: str(self._slate.fileno())},
+                kernels=kernels,
                 further_fds=[self._slate.fileno()],
                 limits=Limits(
                     memory_bytes=limits.memory_bytes,
