@@ -16,7 +16,7 @@ from armlx_chain.types import Root
 from tests.faults.processes import Ended, Job, Launcher
 from tests.faults.tinyworld import STAKE, TinyWorld
 
-BROADCASTS = ("report", "attestation", "claim", "settlement")
+BROADCASTS = ("bundle", "report", "attestation", "claim", "settlement")
 EVENTS = ("signed", "broadcast", "mined")
 
 

@@ -12,7 +12,7 @@ from armlx_chain.chain.contracts import Proposal, Status
 from armlx_chain.chain.journal import State
 from armlx_chain.formats.bundle import Authorship, pack_candidate
 from tests.daemon.crafted import Crafted
-from tests.daemon.settling import Settling
+from tests.daemon.settling import BROADCASTS, Settling
 from tests.faults import simulated
 from tests.faults.processes import Job, Launcher
 from tests.faults.tinyworld import SEED_BLOCKS, STAKE, Ran, TinyWorld, call
@@ -20,6 +20,7 @@ from tests.faults.tinyworld import SEED_BLOCKS, STAKE, Ran, TinyWorld, call
 pytestmark = pytest.mark.e2e
 
 HOUR, DAY = 3600, 86_400
+CLAIM, SETTLEMENT = (BROADCASTS.index(name) + 1 for name in ("claim", "settlement"))
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def test_a_best_that_moved_between_signature_and_broadcast_supersedes_the_verdic
     world: TinyWorld, launcher: Launcher
 ) -> None:
     settling = Settling.begin(world, looks_ahead=False)
-    killed = settling.run(launcher, event="signed", number=4)
+    killed = settling.run(launcher, event="signed", number=SETTLEMENT)
     assert killed.was_killed, killed.text
     world.move_best()
     nonce = world.nonce("validator")
@@ -89,13 +90,13 @@ def test_a_stale_approval_whose_nonce_another_program_used_ends_at_once(
     world: TinyWorld, launcher: Launcher
 ) -> None:
     settling = Settling.begin(world, looks_ahead=False)
-    killed = settling.run(launcher, event="signed", number=4)
+    killed = settling.run(launcher, event="signed", number=SETTLEMENT)
     assert killed.was_killed, killed.text
     world.buy("validator", 1)  # from another home: another program with the same key
     world.move_best()
     result = step_of(validate(world, settling.home), settling.proposal)
     assert result["step"] == "superseded"
-    assert {a.state for a in world.journal("validator", settling.home)._all()[3:]} == {State.CANCELLED}
+    assert {a.state for a in world.journal("validator", settling.home)._all()[SETTLEMENT - 1 :]} == {State.CANCELLED}
     assert world.proposal(settling.proposal.id).status is Status.REVIEWING
 
 
@@ -183,7 +184,7 @@ def test_a_claim_signed_before_another_took_the_review_is_cancelled(
     world: TinyWorld, launcher: Launcher, second_verifier: str
 ) -> None:
     settling = Settling.begin(world, looks_ahead=True)
-    killed = settling.run(launcher, "--auto-reject", event="signed", number=3)
+    killed = settling.run(launcher, "--auto-reject", event="signed", number=CLAIM)
     assert killed.was_killed, killed.text
     world.send(second_verifier, "claimReview", int(settling.proposal.id))
     held = step_of(validate(world, settling.home, "--auto-reject"), settling.proposal)
@@ -212,18 +213,18 @@ def test_a_lease_that_ran_out_is_renewed_and_the_recorded_verdict_settled(
     world: TinyWorld, launcher: Launcher
 ) -> None:
     settling = Settling.begin(world, looks_ahead=False)
-    killed = settling.run(launcher, event="mined", number=3)
+    killed = settling.run(launcher, event="mined", number=CLAIM)
     assert killed.was_killed, killed.text
     lock = world.proposal(settling.proposal.id).review_lock_until
     now = world.rpc.block("latest").timestamp
     world.devnet.advance_time(lock - 300 - now)
     ending = step_of(validate(world, settling.home), settling.proposal)
-    assert (ending["step"], world.nonce("validator")) == ("waiting", settling.nonce + 3)
+    assert (ending["step"], world.nonce("validator")) == ("waiting", settling.nonce + CLAIM)
     world.devnet.advance_time(300)
     done = step_of(validate(world, settling.home), settling.proposal)
     assert done["step"] == "approved", done
     keys = [a.key.split("/")[0] for a in world.journal("validator", settling.home)._all()]
-    assert keys == ["flow", "flow", "claim", "release", "claim", "approve"]
+    assert keys == ["flow", "flow", "flow", "claim", "release", "claim", "approve"]
     assert world.proposal(settling.proposal.id).status is Status.APPROVED
     assert len(settling.rows("guard.sqlite", "verdicts")) == 1
 
@@ -232,7 +233,7 @@ def test_an_approval_signed_before_its_lease_ran_out_is_cancelled_then_done_anew
     world: TinyWorld, launcher: Launcher
 ) -> None:
     settling = Settling.begin(world, looks_ahead=False)
-    killed = settling.run(launcher, event="signed", number=4)
+    killed = settling.run(launcher, event="signed", number=SETTLEMENT)
     assert killed.was_killed, killed.text
     world.devnet.advance_time(DAY + 1)
     assert step_of(validate(world, settling.home), settling.proposal)["step"] == "approved"
@@ -404,7 +405,7 @@ def test_a_project_whose_protocol_does_not_parse_stops_nobody(world: TinyWorld) 
     left = step_of(ran, broken)
     assert (left["step"], left["reason"]) == ("left", "control-unavailable")
     assert step_of(ran, honest)["step"] == "approved"
-    assert world.nonce("validator") == nonce + 4, "only the honest one cost anything"
+    assert world.nonce("validator") == nonce + SETTLEMENT, "only the honest one cost anything"
 
 
 def test_a_project_published_the_wrong_way_round_is_not_reviewed(world: TinyWorld) -> None:

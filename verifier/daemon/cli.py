@@ -115,12 +115,14 @@ def build_validator(
     """
     from armlx_chain.cli import wiring
     from armlx_chain.cli.reproduce import show_progress
+    from armlx_chain.formats.typed import Domain
     from armlx_chain.signing.guard import SingleSignGuard
     from armlx_chain.storage.fetch import open_storage
     from verifier.daemon.finish import Finisher
     from verifier.daemon.once import Timing, Validator
     from verifier.daemon.settle import Settler
     from verifier.daemon.testing import Tester
+    from verifier.daemon.verdictpack import PackKeeper
 
     wiring.check_wiring(app)
     contracts = _contracts(app, signer)
@@ -133,6 +135,13 @@ def build_validator(
     def folder_of(proposal_id: int) -> Path:
         return settings.home / "reports" / network.proposal_ledger / str(proposal_id)
 
+    packs = PackKeeper(
+        domain=Domain(network.chain_id, network.proposal_ledger),
+        genesis_hash=app.rpc.genesis_hash,
+        validator=signer.address,
+        folder_of=folder_of,
+        tests=store.tests,
+    )
     return Validator(
         contracts=contracts,
         storage=app.storage,
@@ -146,6 +155,7 @@ def build_validator(
             publisher=wiring.make_publisher(settings, sender),
             consent=_consent(auto_reject),
             folder_of=folder_of,
+            packs=packs,
         ),
         store=store,
         timing=Timing(network.seed_delay_blocks, network.confirmations),
@@ -157,6 +167,7 @@ def build_validator(
             progress=show_progress,
             pairs=pairs,
         ),
+        packs=packs,
         copies=copies,
         again=open_storage(list(network.storage_urls), None),
         say=say,

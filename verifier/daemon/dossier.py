@@ -62,6 +62,7 @@ class Dossier:
     Attributes:
         authorship, files: What the bundle holds.
         bundle: Its bytes, which are announced again before the candidate becomes the best.
+        evidence: The signed claim's document, byte for byte.
     """
 
     proposal: Proposal
@@ -70,6 +71,7 @@ class Dossier:
     authorship: Authorship
     files: Mapping[str, bytes]
     bundle: bytes
+    evidence: bytes
 
 
 def read_dossier(proposal: Proposal, protocol: Protocol, domain: Domain, storage: Storage) -> Dossier:
@@ -89,7 +91,7 @@ def read_dossier(proposal: Proposal, protocol: Protocol, domain: Domain, storage
         authorship, files = read_candidate(bundle)
         claim = evidence.claim
         _same_as_ledger(proposal, claim, domain)
-        dossier = Dossier(proposal, claim, candidate_root, authorship, files, bundle)
+        dossier = Dossier(proposal, claim, candidate_root, authorship, files, bundle, data)
         _same_author(dossier, domain)
         _logs_state_the_claim(evidence, protocol, storage)
         _score_follows(claim, protocol)

@@ -3,8 +3,8 @@
 0. nothing is signed while another verifier reviews the proposal, once its best moved, or, for a rejection,
    without a person's consent;
 1. guard, signature, both kept before anything is sent; from here on the verdict is final;
-2. a winner's bundle is announced again, report and attestation are published, the review is claimed, the
-   verdict settled.
+2. a winner's bundle is announced again; what the verdict rests on, report and attestation are published, the
+   review is claimed, the verdict settled.
 
 A verdict that is in the guard counts as signed: the process may have died between entry and signature, and
 no other verdict can follow it.
@@ -31,6 +31,7 @@ from verifier.daemon.announce import announce_bundle
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import Finding, FindingState, FindingStore
+from verifier.daemon.verdictpack import PackKeeper
 from verifier.model import Outcome
 
 
@@ -40,6 +41,7 @@ class Finisher:
     Args:
         consent: Asked before a rejection is signed: a person, or the operator's standing order.
         folder_of: The report folder of a proposal.
+        packs: Keep what every verdict rests on.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Finisher:
         publisher: Publisher,
         consent: Callable[[Proposal, str], bool],
         folder_of: Callable[[int], Path],
+        packs: PackKeeper,
     ) -> None:
         self._registry = registry
         self._settler = settler
@@ -62,6 +65,7 @@ class Finisher:
         self._publisher = publisher
         self._consent = consent
         self._folder_of = folder_of
+        self._packs = packs
 
     def carry_on(self, proposal: Proposal, finding: Finding) -> Result:
         """From a stored draft to a settled proposal; every step is safe to repeat."""
@@ -176,6 +180,9 @@ class Finisher:
         return project is not None and Basis.of(project) == basis
 
     def _publish(self, proposal: Proposal, report: bytes, signed: bytes) -> None:
+        bundle = self._packs.attest(proposal.id, report, signed)
+        if bundle is not None:
+            self._publisher.publish(bundle, label=f"bundle of the verdict on proposal {proposal.id}")
         self._publisher.publish(report, label=f"report of proposal {proposal.id}")
         self._publisher.publish(signed, label=f"attestation of proposal {proposal.id}")
         self._store.move(proposal.id, FindingState.PUBLISHED)

@@ -66,6 +66,7 @@ from verifier.daemon.seed import Seed, read_seed
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
 from verifier.daemon.testing import Left, Tester, circumstances, wants_pairs
+from verifier.daemon.verdictpack import PackKeeper
 from verifier.executors.interface import Bench, Executor
 from verifier.model import Outcome, Reason, Verdict
 from verifier.report import to_text, to_tree
@@ -107,6 +108,7 @@ class Validator:
         folder_of: The report folder of a proposal.
         executor: Makes projects ready on its machines; asked anew once a project's best has moved.
         tester: Begins and continues tests.
+        packs: Keep what every verdict rests on.
         copies: What candidates are compared with.
         again: A second way to the same content, without a cache: nobody is accused after one look.
         require_whole: Compares all proposals with the guard, before anything is judged.
@@ -125,6 +127,7 @@ class Validator:
         folder_of: Callable[[int], Path],
         executor: Executor,
         tester: Tester,
+        packs: PackKeeper,
         copies: CopyIndex,
         again: Fetcher,
         say: Callable[[str], None],
@@ -148,6 +151,7 @@ class Validator:
         self._folder = folder_of
         self._executor = executor
         self._tester = tester
+        self._packs = packs
         self._copies = copies
         self._again = again
         self._say = say
@@ -242,11 +246,12 @@ class Validator:
         except AnotherAuthor as refused:
             copied, dossier = refused, refused.dossier
         except EvidenceRefused as refused:
-            return self._undecided(proposal, without_runs(Reason.EVIDENCE, refused.message))
+            return self._undecided(proposal, without_runs(Reason.EVIDENCE, refused.message), bench)
         try:
             seed = self._seed(proposal)
         except (EndpointsDisagree, NodeRefused) as error:
-            return self._undecided(proposal, without_runs(Reason.SEED_UNAVAILABLE, _no_seed(error)))
+            no_seed = without_runs(Reason.SEED_UNAVAILABLE, _no_seed(error))
+            return self._undecided(proposal, no_seed, bench, dossier)
         if seed is None:
             return Result(proposal.id, Step.WAITING, "the block that seeds its evaluation is not mined yet")
         if copied is not None:
@@ -344,13 +349,35 @@ class Validator:
         mine = Seen(proposal.id, proposal.miner, author, dossier.candidate_root, fingerprint(dossier.files))
         return flags(mine, known)
 
+    def _noted(
+        self,
+        proposal: Proposal,
+        verdict: Verdict,
+        bench: Bench | None,
+        dossier: Dossier | None,
+        seed: Seed | None,
+    ) -> Verdict:
+        now = self._rpc.block("latest").timestamp
+        return self._packs.note(proposal, verdict, judged_at=now, bench=bench, dossier=dossier, seed=seed)
+
     def _write_report(self, proposal: Proposal, verdict: Verdict) -> None:
         folder = self._folder(proposal.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.json").write_text(json.dumps(to_tree(verdict), indent=1, sort_keys=True) + "\n")
         (folder / "report.txt").write_text(to_text(verdict))
 
-    def _undecided(self, proposal: Proposal, verdict: Verdict) -> Result:
+    def _undecided(
+        self,
+        proposal: Proposal,
+        verdict: Verdict,
+        bench: Bench | None = None,
+        dossier: Dossier | None = None,
+        seed: Seed | None = None,
+    ) -> Result:
+        try:
+            verdict = self._noted(proposal, verdict, bench, dossier, seed)
+        except VerifierFault as fault:  # nothing is signed; the next pass writes another
+            log.warning("proposal %s: %s", proposal.id, fault.message)
         self._write_report(proposal, verdict)
         report = to_tree(verdict)
         # After a fault a test goes on with the pairs it has, as after a kill: what broke off is counted.
@@ -370,7 +397,8 @@ class Validator:
         domain: Domain,
     ) -> Result:
         if verdict.outcome not in (Outcome.REPRODUCED, Outcome.REFUTED):
-            return self._undecided(proposal, verdict)
+            return self._undecided(proposal, verdict, bench, dossier, seed)
+        verdict = self._noted(proposal, verdict, bench, dossier, seed)
         self._write_report(proposal, verdict)
         keep_bundle(self._folder(proposal.id), dossier.bundle)
         draft = draft_attestation(
@@ -383,6 +411,7 @@ class Validator:
             validator=self._settler.account,
             decided_at=self._rpc.block("latest").timestamp,
         )
+        self._packs.attest(proposal.id, draft.report, draft.attestation.encode())
         packed = json.dumps(
             {
                 "attestation": draft.attestation.encode().decode(),

@@ -82,6 +82,11 @@ class LocalBench:
     def environment_digest(self) -> str:
         return self.prepared.environment.digest
 
+    @property
+    def environment_facts(self) -> Mapping[str, str]:
+        """What the environment's digest is made of, for a verdict's bundle."""
+        return self.prepared.environment.facts
+
     def precheck(self, files: Mapping[str, bytes]) -> Verdict | None:
         return self.prepared.precheck(files)
 
