@@ -4,7 +4,7 @@
   instead. A process that is killed in between leaves the expectation charged, so nobody gets machine time
   for nothing by bringing the machine down.
 - A lane runs one thing at a time. What a lane left open is closed at its expectation when it begins the next.
-- A run belongs to the day on which it began. Seconds are whole, rounded up.
+- A run belongs to the day on which it began. Seconds are whole, rounded to the nearest.
 
 ::
 
@@ -189,4 +189,4 @@ class Meter:
 
 
 def _whole(seconds: float) -> int:
-    return max(0, math.ceil(seconds))
+    return max(0, math.floor(seconds + 0.5))
