@@ -28,30 +28,26 @@ from verifier.capacity import (
     settings_here,
     with_kernels,
 )
-from verifier.copies import control_likeness, with_no_op
-from verifier.environments.fields import Place, Terms, memory_advice, terms_of
+from verifier.environments.fields import Place, Terms, terms_of
 from verifier.exportcheck import ExportCheck, check_export
-from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts, Machine, default_backend, environment
 from verifier.harness.constants import read_constants
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
 from verifier.harness.staging import PREPARE, TRAIN
+from verifier.judgement import Contest, check_materials
 from verifier.machine.exclusive import exclusive
 from verifier.machine.monitor import MachineWatch
 from verifier.machine.sensors import sensors_here
 from verifier.machine.turn import Turn
 from verifier.materials import Materials
-from verifier.model import Ending, Noise, Pair, Reason, Verdict
+from verifier.model import Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
-from verifier.session import Keeper, ProgressCallback, Settings, judge, precheck
-from verifier.verdict.case import Rules
-from verifier.verdict.constants import FIRST_LIMIT, MARGIN_LIMIT
-from verifier.verdict.deadline import Deadline, deadline_from
+from verifier.session import Keeper, ProgressCallback
+from verifier.verdict.constants import FIRST_LIMIT
+from verifier.verdict.deadline import Deadline
 from verifier.verdict.earlier import Earlier, Subject
-from verifier.verdict.plain import without_runs
-from verifier.workspace import Surface, check_candidate
 
 __all__ = [
     "LOCK_FILE",
@@ -181,15 +177,19 @@ class Prepared:
         kept.finish()
         return found.noise
 
-    def deadline(self, noise: Noise) -> Deadline:
-        """How long any run may take, from the unmodified snapshot's own times on this machine.
+    @property
+    def contest(self) -> Contest:
+        """How candidates are judged against this project's control here."""
+        return Contest(
+            materials=self.materials,
+            hardware_class=self.machine.hardware_class,
+            environment=self.environment.digest,
+            budget_seconds=self.benchmark.constants.budget_seconds,
+        )
 
-        Fewer runs than the rule demands do not show the spread of start-up well enough; then the widest
-        margin that the rule ever allows is taken.
-        """
-        budget = self.benchmark.constants.budget_seconds
-        found = deadline_from(noise.reference_seconds, budget)
-        return found if noise.shortcut is None else replace(found, margin=MARGIN_LIMIT * budget)
+    def deadline(self, noise: Noise) -> Deadline:
+        """See ``Contest.deadline``."""
+        return self.contest.deadline(noise)
 
     def precheck(self, files: Mapping[str, bytes]) -> Verdict | None:
         """See ``check_materials``."""
@@ -202,36 +202,9 @@ class Prepared:
         with self.turn("looking at a candidate"):
             return check_export(self.benchmark, self.sandbox, files, folder=folder)
 
-    def rules(self, pairs: int = FIRST_LIMIT) -> Rules:
-        """The rule as it applies to this project's control."""
-        return Rules(
-            pairs=pairs,
-            disadvantage=self.materials.disadvantage,
-            control_is_baseline=self.materials.control_is_baseline,
-        )
-
     def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
         """What must be equal for pairs to belong to one test; store it with them."""
-        return Subject.of(noise, self.rules(), self.materials.control_files, files)
-
-    def _of_another_place(self, noise: Noise) -> Verdict | None:
-        """Noise measured on another class or environment judges nobody here."""
-        measured = (noise.hardware_class, noise.environment)
-        if measured == (self.machine.hardware_class, self.environment.digest):
-            return None
-        return without_runs(
-            Reason.VERIFIER_FAULT,
-            "The calibration was measured on another hardware class or environment than this one, so nothing "
-            "was run. Calibrate this machine for the project.",
-            noise=noise,
-        )
-
-    def _earlier(
-        self, files: Mapping[str, bytes], noise: Noise, pairs: Sequence[Pair] | Earlier
-    ) -> Earlier | None:
-        if isinstance(pairs, Earlier):
-            return pairs
-        return Earlier(self.subject(files, noise), tuple(pairs)) if pairs else None
+        return self.contest.subject(files, noise)
 
     def judge(
         self,
@@ -245,55 +218,19 @@ class Prepared:
         earlier: Sequence[Pair] | Earlier = (),
         keeper: Keeper | None = None,
     ) -> Verdict:
-        """Judge a candidate against the control.
-
-        Args:
-            files: The candidate's replacement files.
-            seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
-            keeper: Keeps each pair as soon as it is measured.
-            earlier: What an undecided test is continued with. For bare pairs the caller vouches that they
-                belong to this very test; an ``Earlier`` is compared.
-
-        Raises:
-            UsageError: ``earlier`` belongs to another test.
-        """
-        refused = self._of_another_place(noise) or self.precheck(files)
-        if refused is not None:
-            return refused
-        settings = Settings(
+        """Judge a candidate against the control; see ``Contest.judge``."""
+        return self.contest.judge(
+            self.runner,
+            files,
+            noise=noise,
+            seed=seed,
             run_folder=run_folder,
-            deadline_seconds=self.deadline(noise).seconds,
-            rules=self.rules(pairs),
+            progress=progress,
+            pairs=pairs,
+            earlier=earlier,
+            keeper=keeper,
+            turn=lambda: self.turn("judging a candidate"),
         )
-        with self.turn("judging a candidate"):
-            verdict = judge(
-                self.runner,
-                noise,
-                self.materials.control_files,
-                files,
-                seed=seed,
-                settings=settings,
-                earlier=self._earlier(files, noise, earlier),
-                progress=progress,
-                keeper=keeper,
-            )
-        alike = control_likeness(files, self.materials.control_files, self.materials.snapshot)
-        note = self.materials.control_note
-        if note is not None:
-            verdict = replace(verdict, explanation=f"{verdict.explanation} {note}")
-        if any(pair.candidate.ending is Ending.MEMORY for pair in verdict.pairs):
-            advice = memory_advice(self.materials.protocol)
-            verdict = replace(verdict, explanation=f"{verdict.explanation} {advice}")
-        return with_no_op(verdict, alike)
-
-
-def check_materials(materials: Materials, files: Mapping[str, bytes]) -> Verdict | None:
-    """The source gate and the mutable surface; a verdict only where they refuse."""
-    surface = Surface.of(materials.protocol)
-    return precheck(
-        lambda: check_candidate(surface, materials.snapshot.keys(), files),
-        lambda: check_sources(files),
-    )
 
 
 def prepare(

@@ -79,6 +79,7 @@ def load_materials(
     progress: Callable[[str], None],
     local_data: Path | None = None,
     earlier_bests: Callable[[], Sequence[PastBest]] = tuple,
+    with_data: bool = True,
 ) -> Materials:
     """Fetch and prove what the record names.
 
@@ -86,6 +87,7 @@ def load_materials(
         local_data: A folder that plays ``~/.cache/autoresearch``: files of it whose roots match are taken
             from there, not from storage.
         earlier_bests: The project's replaced bests, the latest first; asked for only when they are needed.
+        with_data: Whether the benchmark's files are needed here; not where other machines make the runs.
 
     Raises:
         StorageError: something cannot be had, or is not what its root says.
@@ -100,7 +102,8 @@ def load_materials(
     progress(f"snapshot {snapshot_root} is proven: {len(snapshot)} files")
     manifest = BenchmarkManifest.parse(storage.fetch(benchmark_root, max_bytes=MANIFEST_LIMIT_BYTES).data)
     data_folder = data_home / benchmark_root.hex
-    _ensure_data(manifest, data_folder, storage, progress, local_data)
+    if with_data:
+        _ensure_data(manifest, data_folder, storage, progress, local_data)
     control = find_control(project, storage, earlier_bests)
     return Materials(
         project=project,

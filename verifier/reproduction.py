@@ -111,7 +111,7 @@ def judge_session(
     must not be another way to ask the rule.
     """
     limit = min(max(FIRST_LIMIT, runs), LAST_LIMIT)
-    rules = prepared.rules(limit)
+    rules = prepared.contest.rules(limit)
     have = keeper.pairs()
     judged = have[: deciding(have, noise, rules)]
     keeper.put_aside(len(have))

@@ -13,7 +13,7 @@ from verdict_helpers import BETTER, candidate, control, noise, pair_of, quiet
 from verdict_helpers import settings as session_settings
 
 from armlx_chain.errors import FormatError, UsageError
-from verifier.judging import Prepared
+from verifier.judgement import Contest
 from verifier.model import Outcome, Pair, Reason, Verdict, bpb
 from verifier.session import judge, may_start_over
 from verifier.simulate import SimRunner
@@ -165,18 +165,16 @@ def test_what_disturbed_the_candidates_run_alone_gives_no_second_first_pair():
 
 @pytest.mark.parametrize("change", [{"hardware_class": "metal, other"}, {"environment": "cd" * 32}, {}])
 def test_a_noise_of_another_class_or_environment_judges_nobody(change):
-    here = SimpleNamespace(hardware_class=noise().hardware_class)
-    prepared = Prepared(
+    contest = Contest(
         materials=SimpleNamespace(),  # type: ignore[arg-type]
-        benchmark=SimpleNamespace(),  # type: ignore[arg-type]
-        runner=SimpleNamespace(),  # type: ignore[arg-type]
-        machine=here,  # type: ignore[arg-type]
-        environment=SimpleNamespace(digest=noise().environment),  # type: ignore[arg-type]
-        folders=SimpleNamespace(),  # type: ignore[arg-type]
+        hardware_class=noise().hardware_class,
+        environment=noise().environment,
+        budget_seconds=3.0,
     )
 
     def attempt() -> Verdict:
-        return prepared.judge(
+        return contest.judge(
+            SimpleNamespace(),  # type: ignore[arg-type]
             BETTER,
             noise=replace(noise(), **change),
             seed=b"s",
