@@ -58,9 +58,9 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """``text`` without secrets."""
+        text = _ADDRESS.sub(lambda found: _bare_address(found.group(0)), text)
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        text = _ADDRESS.sub(lambda found: _bare_address(found.group(0)), text)
         text = _NAMED.sub(lambda found: (found.group(1) or found.group(2)) + HIDDEN, text)
         if not self._accounts:
             return text
