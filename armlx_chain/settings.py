@@ -20,6 +20,7 @@ MAX_FEE = Wei(200 * 10**9)
 """Wei per gas; a hundred times what Galileo asks."""
 
 
+_ADDRESSES_BYTES = 1 << 14
 GALILEO_HEAD_AGE_SECONDS = 600.0
 """Galileo makes a block every few seconds."""
 
@@ -141,10 +142,35 @@ def load_network(
             f"There is no network {name!r}.", next_step="Use --network galileo or --network devnet."
         )
     if rpc_url:
-        network = replace(network, rpc_urls=tuple(url.strip() for url in rpc_url.split(",") if url.strip()))
+        network = replace(network, rpc_urls=_addresses(rpc_url))
     if storage_url:
-        network = replace(network, storage_urls=tuple(storage_url.split(",")))
+        network = replace(network, storage_urls=_addresses(storage_url))
     return network
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    """Addresses, comma-separated, or the file that ``file:PATH`` names: an address often holds a key, and a
+    command line is nothing that keeps one. In a file they may also stand line by line, with ``#`` comments.
+
+    Raises:
+        UsageError: the file cannot be read, is too long, or names none.
+    """
+    if not text.startswith("file:"):
+        return tuple(url.strip() for url in text.split(",") if url.strip())
+    path = Path(text.removeprefix("file:"))
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_ADDRESSES_BYTES + 1)
+        lines = data.decode("ascii").splitlines()
+    except OSError as error:
+        raise UsageError(f"The file of addresses {path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"The file of addresses {path} holds characters that no address has.") from None
+    listed = [url.strip() for line in lines for url in line.partition("#")[0].split(",")]
+    found = tuple(url for url in listed if url)
+    if not found or len(data) > _ADDRESSES_BYTES:
+        raise UsageError(f"The file of addresses {path} names {'none' if not found else 'too many'}.")
+    return found
 
 
 def _deployed(name: str) -> Network:

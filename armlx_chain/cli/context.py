@@ -147,7 +147,8 @@ def network_options(command: F) -> F:
     @click.option(
         "--rpc-url",
         envvar="ETH_RPC_URL",
-        help="Chain endpoints, comma-separated, instead of the network's own. From two on they are compared.",
+        help="Chain endpoints, comma-separated, or file:PATH, instead of the network's own. From two on they"
+        " are compared.",
     )
     @click.option(
         "--storage-url",

@@ -16,6 +16,7 @@ from armlx_chain.cli.context import App, SignerChoice, network_options, running_
 from armlx_chain.cli.main import run as run_command
 from armlx_chain.cli.output import emit, say
 from verifier.daemon.guardcli import guard as guard_group
+from verifier.daemon.installcli import install as install_command
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
@@ -41,6 +42,7 @@ def cli(verbose: int) -> None:
 
 
 cli.add_command(calibrate_command)
+cli.add_command(install_command)
 
 
 @cli.command()
