@@ -39,6 +39,8 @@ SILENCE_SECONDS: Final = 3600.0
 READY_SECONDS: Final = 30.0
 """How long the answers of the checks are used again."""
 _REQUEST_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.1
+"""How soon the server notices that it shall end."""
 _AT_ONCE: Final = 8
 _LOOPBACK: Final = "127.0.0.1"
 _HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -245,7 +247,9 @@ class HealthServer:
                 next_step="Give another with --health-port, or 0 for any free one.",
             ) from error
         self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="health", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
