@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from armlx_chain.cli.main import run as run_command
 from armlx_chain.cli.output import emit, say
 from verifier.daemon.guardcli import guard as guard_group
 from verifier.daemon.installcli import install as install_command
+from verifier.daemon.rejectcli import confirm as confirm_command
+from verifier.daemon.rejectcli import pending as pending_command
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
@@ -122,6 +125,7 @@ def build_validator(
     from armlx_chain.storage.fetch import open_storage
     from verifier.daemon.finish import Finisher
     from verifier.daemon.once import Timing, Validator
+    from verifier.daemon.service import ServiceChoice, build_service
     from verifier.daemon.settle import Settler
     from verifier.daemon.testing import Tester
     from verifier.daemon.verdictpack import PackKeeper
@@ -133,6 +137,8 @@ def build_validator(
     settler = Settler(sender=sender, ledger=contracts.ledger)
     store, copies = _stores(app, signer)
     guard = SingleSignGuard(settings.guard_path)
+    choice = ServiceChoice(auto_reject=auto_reject)
+    service = build_service(app, store, settler, choice, now=time.time, ask=ask_to_reject())
 
     def folder_of(proposal_id: int) -> Path:
         return settings.home / "reports" / network.proposal_ledger / str(proposal_id)
@@ -155,7 +161,8 @@ def build_validator(
             guard=guard,
             store=store,
             publisher=wiring.make_publisher(settings, sender),
-            consent=_consent(auto_reject),
+            mode=service.modes.hindrance,
+            consent=service.rejections.hindrance,
             folder_of=folder_of,
             packs=packs,
         ),
@@ -263,12 +270,12 @@ def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise
     return noise
 
 
-def _consent(auto_reject: bool) -> Callable[[Proposal, str], bool]:
+def ask_to_reject() -> Callable[[Proposal, str], bool] | None:
+    """Asks the person at this terminal; ``None`` where nobody is."""
+    if not sys.stdin.isatty():
+        return None
+
     def ask(proposal: Proposal, explanation: str) -> bool:
-        if auto_reject:
-            return True
-        if not sys.stdin.isatty():
-            return False
         say(f"Proposal {proposal.id} is refuted: {explanation}")
         return click.confirm(f"Reject it, which slashes {proposal.stake} tokens?", err=True)
 
@@ -295,6 +302,8 @@ def _lines(results: list[Result]) -> list[str]:
 
 
 cli.add_command(guard_group)
+cli.add_command(pending_command)
+cli.add_command(confirm_command)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """From a recorded verdict to a settled proposal; every step is safe to repeat.
 
-0. nothing is signed while another verifier reviews the proposal, once its best moved, or, for a rejection,
-   without a person's consent;
+0. nothing is signed in dry mode, while another verifier reviews the proposal, once its best moved, or, for a
+   rejection, without a person's consent;
 1. guard, signature, both kept before anything is sent; from here on the verdict is final;
 2. a winner's bundle is announced again; what the verdict rests on, report and attestation are published, the
    review is claimed, the verdict settled.
@@ -13,7 +13,7 @@ no other verdict can follow it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ class Finisher:
     """Carries recorded verdicts to their end.
 
     Args:
-        consent: Asked before a rejection is signed: a person, or the operator's standing order.
+        mode: Asked before anything is signed or sent: why the mode forbids it, if it does.
+        consent: Asked before a rejection is signed: why it waits, if it does; ``None`` once a person, or the
+            operator's standing order, has consented and the day has room for it.
         folder_of: The report folder of a proposal.
         packs: Keep what every verdict rests on.
     """
@@ -53,7 +55,8 @@ class Finisher:
         guard: SingleSignGuard,
         store: FindingStore,
         publisher: Publisher,
-        consent: Callable[[Proposal, str], bool],
+        mode: Callable[[int], str | None],
+        consent: Callable[[Proposal, Mapping[str, Any]], str | None],
         folder_of: Callable[[int], Path],
         packs: PackKeeper,
     ) -> None:
@@ -63,6 +66,7 @@ class Finisher:
         self._guard = guard
         self._store = store
         self._publisher = publisher
+        self._mode = mode
         self._consent = consent
         self._folder_of = folder_of
         self._packs = packs
@@ -169,8 +173,12 @@ class Finisher:
             return self._result(
                 finding, Step.WAITING, "the lease ends too soon to settle safely; it is renewed afterwards"
             )
-        if basis is None and not has_consent and not self._consent(proposal, _why(finding)):
-            return self._result(finding, Step.WAITING, "refuted; the rejection waits for a person's consent")
+        forbidden = self._mode(proposal.id)
+        if forbidden is not None:
+            return self._result(finding, Step.LEFT, forbidden)
+        if basis is None and not has_consent:
+            waits = self._consent(proposal, finding.report)
+            return None if waits is None else self._result(finding, Step.WAITING, waits)
         return None
 
     def _is_unmoved(self, basis: Basis | None) -> bool:

@@ -103,6 +103,7 @@ class ModeKeeper:
     Args:
         practice: The local world, where a validator starts live and needs no gold run to judge.
         now: Seconds since 1970, UTC.
+        is_held_dry: Dry as long as this process runs, whatever is recorded.
     """
 
     def __init__(
@@ -112,13 +113,17 @@ class ModeKeeper:
         *,
         practice: bool,
         now: Callable[[], float],
+        is_held_dry: bool = False,
     ) -> None:
         self._db = database
         self._where = where
         self._practice = practice
         self._now = now
+        self._is_held_dry = is_held_dry
 
     def current(self) -> Mode:
+        if self._is_held_dry:
+            return Mode.DRY
         row = self._row()
         if row is None:
             return Mode.LIVE if self._practice else Mode.DRY
@@ -126,6 +131,8 @@ class ModeKeeper:
 
     def why(self) -> str:
         """Why the mode is what it is, and how to leave it if it is dry."""
+        if self._is_held_dry:
+            return "It was started with --dry."
         row = self._row()
         if row is not None:
             return str(row[1])
@@ -215,8 +222,10 @@ class ModeKeeper:
         """Leave dry mode.
 
         Raises:
-            UsageError: no gold run has passed since it went dry.
+            UsageError: no gold run has passed since it went dry, or it is held dry.
         """
+        if self._is_held_dry:
+            raise UsageError("--dry and --go-live contradict each other.", next_step="Leave one of them out.")
         if self.current() is Mode.LIVE:
             return
         row = self._row()
