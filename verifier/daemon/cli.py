@@ -20,6 +20,7 @@ from verifier.daemon.guardcli import guard as guard_group
 from verifier.daemon.installcli import install as install_command
 from verifier.daemon.rejectcli import confirm as confirm_command
 from verifier.daemon.rejectcli import pending as pending_command
+from verifier.daemon.statuscli import status as status_command
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
@@ -46,6 +47,7 @@ def cli(verbose: int) -> None:
 
 cli.add_command(calibrate_command)
 cli.add_command(install_command)
+cli.add_command(status_command)
 
 
 @cli.command()
