@@ -222,10 +222,8 @@ class ModeKeeper:
         """Leave dry mode.
 
         Raises:
-            UsageError: no gold run has passed since it went dry, or it is held dry.
+            UsageError: no gold run has passed since it went dry.
         """
-        if self._is_held_dry:
-            raise UsageError("--dry and --go-live contradict each other.", next_step="Leave one of them out.")
         if self.current() is Mode.LIVE:
             return
         row = self._row()
