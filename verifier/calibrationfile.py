@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from armlx_chain.errors import VerifierFault
+from armlx_chain.errors import FormatError, VerifierFault
 from verifier.model import AuditKind, Noise, bpb
 from verifier.verdict.constants import CALIBRATION_DAYS
 
@@ -201,6 +201,22 @@ def decode_noise(data: bytes, *, name: str = "calibration", project: str | None 
     return decode(data, name=name, project=project).noise
 
 
+def read_noise(tree: Any) -> Noise:
+    """What ``encode_noise`` made.
+
+    Raises:
+        VerifierFault: it is not that.
+    """
+    try:
+        found = _noise(tree)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as problem:
+        raise VerifierFault(f"A calibration is damaged ({problem}).") from problem
+    texts = (found.hardware_class, found.environment, found.shortcut or "")
+    if not all(isinstance(text, str) for text in texts):
+        raise VerifierFault("A calibration is damaged: it names no class or environment.")
+    return found
+
+
 def decode(data: bytes, *, name: str = "calibration", project: str | None = None) -> Stored:
     """Read what ``save`` wrote.
 
@@ -240,8 +256,31 @@ def _stored(tree: dict[str, Any]) -> Stored:
     )
 
 
+def recorded_noise(tree: Mapping[str, Any]) -> Noise:
+    """The noise of a verdict's record, from whatever machine, and whatever it lists of the runs behind it.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        noise = _figures(tree)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as problem:
+        raise FormatError(f"The noise record is damaged ({problem}).") from problem
+    texts = (noise.hardware_class, noise.environment, noise.shortcut or "")
+    if noise.s < 0 or noise.seed_spread < 0 or not all(isinstance(text, str) for text in texts):
+        raise FormatError("The noise record's figures contradict each other.")
+    return noise
+
+
 def _noise(tree: dict[str, Any]) -> Noise:
-    noise = Noise(
+    noise = _figures(tree)
+    if noise.s < 0 or noise.seed_spread < 0 or len(noise.scores) != noise.runs:
+        raise ValueError("its figures contradict each other")
+    return noise
+
+
+def _figures(tree: Mapping[str, Any]) -> Noise:
+    return Noise(
         s=bpb(tree["s"]),
         seed_spread=bpb(tree["seed_spread"]),
         runs=int(tree["runs"]),
@@ -256,6 +295,3 @@ def _noise(tree: dict[str, Any]) -> Noise:
         hardware_class=tree["hardware_class"],
         environment=tree["environment"],
     )
-    if noise.s < 0 or noise.seed_spread < 0 or len(noise.scores) != noise.runs:
-        raise ValueError("its figures contradict each other")
-    return noise

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
-from armlx_chain.formats.attestation import Attestation, Sample
+from armlx_chain.formats.attestation import Attestation
 from armlx_chain.formats.canonical import canonical_json
-from armlx_chain.formats.fields import DECIMAL_LIMIT
 from armlx_chain.formats.typed import Domain
 from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
@@ -15,8 +13,9 @@ from armlx_chain.types import Address, Root, ScaledScore
 from verifier.daemon.dossier import Dossier
 from verifier.daemon.seed import Seed
 from verifier.executors.interface import Bench
-from verifier.model import Outcome, Pair, RunRecord, Verdict
+from verifier.model import Outcome, Verdict
 from verifier.report import absolute_means, to_tree
+from verifier.samples import samples_of, statable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def draft_attestation(
     """
     materials = bench.materials
     report = canonical_json(to_tree(verdict))
-    counted = [pair for index, pair in enumerate(verdict.pairs) if index not in verdict.voided]
+    samples = samples_of(verdict)
     mean_control, mean_candidate = absolute_means(verdict)
     best = materials.project.best_score
     attestation = Attestation(
@@ -60,13 +59,13 @@ def draft_attestation(
         reason=verdict.reason.value,
         rule_id=verdict.rule,
         verified_score=_verified(verdict, best),
-        mean_control=_statable(mean_control),
-        mean_candidate=_statable(mean_candidate),
+        mean_control=statable(mean_control),
+        mean_candidate=statable(mean_candidate),
         mean_gain=verdict.mean_gain,
         lower_bound=verdict.lower_bound,
-        pairs=len(counted),
+        pairs=len(samples),
         noise=None if verdict.noise is None else verdict.noise.s,
-        samples=tuple(_sample(pair) for pair in counted),
+        samples=samples,
         hardware_class=bench.hardware_class,
         environment_digest=Root("sha256", bytes.fromhex(bench.environment_digest)),
         evaluation_root=materials.benchmark_root,
@@ -84,30 +83,3 @@ def _verified(verdict: Verdict, best: ScaledScore) -> ScaledScore | None:
     if verdict.outcome is not Outcome.REPRODUCED or verdict.lower_bound is None:
         return None
     return chained_score(best, verdict.lower_bound)
-
-
-def _sample(pair: Pair) -> Sample:
-    control, candidate = _scores(pair.control), _scores(pair.candidate)
-    return Sample(
-        control_validation=control[0],
-        control_fresh=control[1],
-        control_graph=control[2],
-        candidate_validation=candidate[0],
-        candidate_fresh=candidate[1],
-        candidate_graph=candidate[2],
-    )
-
-
-def _scores(record: RunRecord) -> tuple[Decimal | None, Decimal | None, Root | None]:
-    """All three figures of a run with a model, or none of them."""
-    validation, fresh = _statable(record.validation), _statable(record.fresh)
-    if validation is None or fresh is None or record.graph_sha256 is None:
-        return None, None, None
-    return validation, fresh, Root("sha256", bytes.fromhex(record.graph_sha256))
-
-
-def _statable(figure: Decimal | None) -> Decimal | None:
-    """A figure that documents can hold. A model can be as wrong as it likes, and a refuted one that is so
-    wrong on purpose must not keep its verdict from being signed: the report, which is signed by its root,
-    states the figure in any case."""
-    return None if figure is None or abs(figure) >= DECIMAL_LIMIT else figure

@@ -41,16 +41,15 @@ from verifier.daemon.testlog import TestLog
 from verifier.executors.interface import Bench
 from verifier.model import Reason, RunRecord, Verdict
 from verifier.records import record_tree
+from verifier.replay import BUNDLE_FACT
 from verifier.report import plain, to_tree
 from verifier.verdict.constants import LAST_LIMIT, MINIMUM_GAIN
 
-__all__ = ["BUNDLE_FACT", "PACK_FILE", "PackKeeper", "StatesEnvironment", "bundle_of"]
+__all__ = ["PACK_FILE", "PackKeeper", "StatesEnvironment"]
 
 log = logging.getLogger(__name__)
 
 PACK_FILE: Final = "verdict.tar"
-BUNDLE_FACT: Final = "bundle-root"
-"""Name of the report's fact that holds the bundle's root."""
 PROGRAM: Final = f"armlx-chain {__version__}"
 _DETAIL: Final = 2000
 """Characters of a run's ending that are kept; the report shows 500."""
@@ -217,13 +216,6 @@ class PackKeeper:
             environment_digest=Root("sha256", bytes.fromhex(bench.environment_digest)),
             metric=_metric(materials.protocol),
         )
-
-
-def bundle_of(report: Mapping[str, object]) -> Root | None:
-    """The bundle that a report names."""
-    evidence = report.get("evidence")
-    text = evidence.get(BUNDLE_FACT) if isinstance(evidence, dict) else None
-    return Root.parse(text) if isinstance(text, str) else None
 
 
 def _rules(verdict: Verdict, bench: Bench) -> RuleInputs:
