@@ -119,8 +119,8 @@ class Readiness:
     """The checks of ``/readyz``.
 
     Args:
-        looks: By name, in the order in which they are shown. Each has what it needs to itself: it runs in a
-            thread of the server, beside the daemon.
+        looks: By name, in the order in which they are shown; more may be entered later. Each has what it
+            needs to itself: it runs in a thread of the server, beside the daemon.
         clean: Takes secrets out of a sentence.
         seconds: How long answers are used again.
     """
@@ -133,7 +133,7 @@ class Readiness:
         now: Callable[[], float] = time.monotonic,
         seconds: float = READY_SECONDS,
     ) -> None:
-        self._looks = dict(looks)
+        self._looks = looks  # not a copy
         self._clean = clean
         self._now = now
         self._seconds = seconds
@@ -145,7 +145,7 @@ class Readiness:
         with self._turn:
             moment = self._now()
             if self._known is None or moment - self._known[0] >= self._seconds:
-                found = {name: self._look(look) for name, look in self._looks.items()}
+                found = {name: self._look(look) for name, look in list(self._looks.items())}
                 self._known = (self._now(), found)
             found = self._known[1]
         shown = {name: {"ok": one.is_ready, "sentence": one.sentence} for name, one in found.items()}

@@ -121,6 +121,10 @@ class Several:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
+    def add(self, observer: Observer) -> None:
+        """From now on somebody else watches too."""
+        self._observers = (*self._observers, observer)
+
     def cycle_began(self, cycle_id: str) -> None:
         for observer in self._observers:
             observer.cycle_began(cycle_id)
