@@ -58,12 +58,15 @@ _ADD = (
     " DO UPDATE SET seconds = seconds + excluded.seconds"
 )
 _OPEN = "INSERT INTO machine_time_open VALUES (?, ?, ?, ?, ?, ?, ?)"
-_FIND_OPEN = "SELECT project, day, seconds FROM machine_time_open"
-" WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
-_CLOSE = "DELETE FROM machine_time_open"
-" WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
-_SPENT = "SELECT COALESCE(SUM(seconds), 0) FROM machine_time"
-" WHERE chain = ? AND ledger = ? AND account = ? AND project = ? AND day = ?"
+_FIND_OPEN = (
+    "SELECT project, day, seconds FROM machine_time_open"
+    " WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
+)
+_CLOSE = "DELETE FROM machine_time_open WHERE chain = ? AND ledger = ? AND account = ? AND lane = ?"
+_SPENT = (
+    "SELECT COALESCE(SUM(seconds), 0) FROM machine_time"
+    " WHERE chain = ? AND ledger = ? AND account = ? AND project = ? AND day = ?"
+)
 _UNDER_WAY = (
     "SELECT COALESCE(SUM(seconds), 0) FROM machine_time_open"
     " WHERE chain = ? AND ledger = ? AND account = ? AND project = ? AND day = ?"
