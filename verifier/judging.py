@@ -44,7 +44,7 @@ from verifier.materials import Materials
 from verifier.model import Noise, Pair, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
-from verifier.session import Keeper, ProgressCallback
+from verifier.session import Keeper, ProgressCallback, Runner
 from verifier.verdict.constants import FIRST_LIMIT
 from verifier.verdict.deadline import Deadline
 from verifier.verdict.earlier import Earlier, Subject
@@ -86,7 +86,7 @@ class Prepared:
 
     materials: Materials
     benchmark: Benchmark
-    runner: HarnessRunner
+    runner: Runner
     machine: Machine
     environment: EnvironmentFacts
     folders: Folders
@@ -99,6 +99,10 @@ class Prepared:
     @property
     def project_key(self) -> str:
         return project_key(self.materials.snapshot_root, self.materials.benchmark_root)
+
+    def with_runner(self, runner: Runner) -> Prepared:
+        """The same project, whose runs another runner makes."""
+        return replace(self, runner=runner)
 
     def stored_noise(self) -> Noise:
         """The calibration of this project, class and environment.

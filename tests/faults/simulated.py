@@ -96,7 +96,7 @@ def prepare(app: Any, project: Any, _python: Path, _brake: object = None) -> Pre
     return Prepared(
         materials=materials,
         benchmark=SimpleNamespace(constants=SimpleNamespace(budget_seconds=3.0)),  # type: ignore[arg-type]
-        runner=runner,  # type: ignore[arg-type]
+        runner=runner,
         machine=Hardware.here(),
         environment=environment(lock=b"", command=lambda *_: None, settings={}),  # type: ignore[arg-type]
         folders=Folders(work=app.home / "work", calibrations=app.home / "calibrations"),

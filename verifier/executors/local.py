@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +92,7 @@ class LocalBench:
 
     def noise(self) -> Noise:
         braked = self.brake.session(self.prepared.runner, None)
-        return self.source(replace(self.prepared, runner=braked))  # type: ignore[arg-type]
+        return self.source(self.prepared.with_runner(braked))
 
     def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
         return self.prepared.subject(files, noise)
@@ -118,7 +118,7 @@ class LocalBench:
             raise AcceleratorBusy("Another session of this process is at work on this machine.")
         try:
             braked = self.brake.session(self.prepared.runner, keeper)
-            return replace(self.prepared, runner=braked).judge(  # type: ignore[arg-type]
+            return self.prepared.with_runner(braked).judge(
                 files,
                 noise=noise,
                 seed=seed,

@@ -14,14 +14,21 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakSet
 
-from armlx_chain.errors import Interrupted
+from armlx_chain.errors import Interrupted, VerifierFault
 from verifier.model import Pair, Role, RunRecord
 from verifier.sandbox.interface import LogSink, Sandbox, SandboxProcess, SandboxSpec
 from verifier.session import Keeper, Runner
 
-__all__ = ["Brake"]
+__all__ = ["Brake", "Killable"]
+
+
+class Killable(Protocol):
+    """Something that runs and can be ended from another thread."""
+
+    def kill_tree(self, reason: str = "deadline") -> None: ...
 
 
 class Brake:
@@ -31,7 +38,7 @@ class Brake:
         self._lock = threading.Lock()
         self._stopping = False
         self._killed = False
-        self._running: WeakSet[SandboxProcess] = WeakSet()
+        self._running: WeakSet[Killable] = WeakSet()
 
     @property
     def is_pulled(self) -> bool:
@@ -53,6 +60,11 @@ class Brake:
             running = list(self._running)
         for process in running:
             process.kill_tree("stopped")
+
+    def release(self) -> None:
+        """The next session of the same machine may run."""
+        with self._lock:
+            self._stopping = self._killed = False
 
     def sandbox(self, inner: Sandbox) -> Sandbox:
         """The same sandbox, whose programs ``kill`` reaches."""
@@ -82,7 +94,8 @@ class Brake:
                 "The run was ended before its time.", meaning="The pairs that had ended are kept."
             )
 
-    def _started(self, process: SandboxProcess) -> None:
+    def reach(self, process: Killable) -> None:
+        """From here on ``kill`` ends this, too."""
         with self._lock:
             self._running.add(process)
             killed = self._killed
@@ -106,7 +119,7 @@ class _Reached:
 
     def start(self, spec: SandboxSpec, log: LogSink) -> SandboxProcess:
         process = self.inner.start(spec, log)
-        self.brake._started(process)
+        self.brake.reach(process)
         return process
 
 
@@ -132,9 +145,13 @@ class _Braked:
         if not self._candidate_began:
             self._brake.check()
         self._candidate_began = self._candidate_began or role is Role.CANDIDATE
-        record = self._runner.run(
-            role, files, run_folder=run_folder, deadline_seconds=deadline_seconds, seed=seed
-        )
+        try:
+            record = self._runner.run(
+                role, files, run_folder=run_folder, deadline_seconds=deadline_seconds, seed=seed
+            )
+        except VerifierFault:
+            self._brake.check_alive()  # what fell with the kill is no fault of its own
+            raise
         self._brake.check_alive()
         return record
 

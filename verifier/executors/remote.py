@@ -1,0 +1,318 @@
+"""The daemon's side: an executor whose runs are made by a keyless process, or by a cluster behind it.
+
+- The daemon fetches and proves what the project's record names by itself (not the benchmark's data), and
+  applies the rule itself: the machine makes one run at a time, as this side's session asks for it. So what is
+  kept before a candidate runs is kept here, and the verdict is this process's.
+- From the other side come records, logs and a calibration: bounded, and parsed strictly.
+- A machine that is lost in the middle ends the session with a fault; the pair under way counts as begun.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from armlx_chain.chain.contracts import Project
+from armlx_chain.errors import FormatError, VerifierFault
+from verifier.calibrationfile import read_noise
+from verifier.controls import PastBest
+from verifier.executors.interface import Bench
+from verifier.executors.jobs import Facts, Job, LogPieces, Made, Order
+from verifier.executors.stopping import Brake
+from verifier.executors.wire import Line, read_error, text
+from verifier.judgement import Contest, check_materials
+from verifier.materials import Materials
+from verifier.model import Noise, Role, RunRecord, Verdict
+from verifier.report import plain
+from verifier.session import Keeper, Progress, ProgressCallback
+from verifier.verdict.earlier import Earlier, Subject
+
+__all__ = ["RemoteBench", "RemoteExecutor", "connect_to"]
+
+_MOST_MACHINES: Final = 1024
+_REMEMBERED: Final = 48
+Connect = Callable[[], socket.socket]
+Load = Callable[[Project], tuple[Materials, Sequence[PastBest]]]
+
+
+def connect_to(path: Path) -> Connect:
+    """Connections to a runner's socket."""
+
+    def connect() -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            found.connect(str(path))
+        except OSError as problem:
+            found.close()
+            raise VerifierFault(
+                f"No runner answers at {path} ({problem.strerror or problem}).",
+                next_step=f"Start one, under an account without keys: armlx-validator worker --socket {path}",
+            ) from problem
+        return found
+
+    return connect
+
+
+class RemoteExecutor:
+    """Machines behind a keyless process.
+
+    Args:
+        connect: Opens a conversation with that process.
+        load: A project's materials, fetched and proven by this process, and the bests that its present one
+            replaced where the present one's bytes cannot be had.
+        check: Refuses a calibration that is not good enough here.
+        say: Gets what the machine has to say.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        load: Load,
+        check: Callable[[Noise], Noise] = lambda noise: noise,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._talk = _Talk(connect, say, Brake())
+        self._load = load
+        self._check = check
+
+    def machines(self) -> tuple[str, ...]:
+        if self._talk.brake.is_pulled:
+            return ()
+        with self._talk.line() as line:
+            line.send("machines")
+            told = self._talk.wait(line, "machines").get("machines")
+        if not isinstance(told, tuple) or len(told) > _MOST_MACHINES:
+            raise FormatError("The runner's list of machines is none.")
+        return tuple(text(entry, "id") for entry in told if isinstance(entry, dict) and entry.get("free"))
+
+    def prepare(self, project: Project, machine: str | None) -> Bench:
+        materials, past = self._load(project)
+        control = str(materials.control_root)
+        job = Job("prepare", project, machine or "", control, past)
+        with self._talk.line() as line:
+            line.send_line(job.encode())
+            found = Facts.read(_part(self._talk.wait(line, "facts"), "facts"))
+        if machine is not None and found.machine != machine:
+            raise VerifierFault(f"The runner prepared machine {plain(found.machine, 40)}, not {machine}.")
+        if found.control != control:
+            raise VerifierFault(
+                "The machine found another control than this process.",
+                meaning="Storage does not give both the same bytes now.",
+            )
+        for notice in found.notices:
+            self._talk.say(plain(notice))
+        contest = Contest(materials, found.hardware_class, found.environment, found.budget_seconds)
+        return RemoteBench(contest, found.machine, project, past, self._talk, self._check)
+
+    def stop(self) -> None:
+        self._talk.brake.stop()
+
+    def kill(self) -> None:
+        self._talk.brake.kill()
+
+    def close(self) -> None:
+        self._talk.brake.kill()
+
+
+class _Talk:
+    """Conversations with the process that makes the runs."""
+
+    def __init__(self, connect: Connect, say: Callable[[str], None], brake: Brake) -> None:
+        self._connect = connect
+        self.say = say
+        self.brake = brake
+
+    @contextmanager
+    def line(self) -> Iterator[Line]:
+        """One conversation, which ``kill`` ends."""
+        line = Line(self._connect())
+        hangs_up = _HangsUp(line)
+        try:
+            self.brake.reach(hangs_up)
+            yield line
+        except VerifierFault:
+            self.brake.check_alive()  # it was this side that hung up
+            raise
+        except FormatError as strange:
+            raise _nonsense(strange) from strange
+        finally:
+            line.close()
+
+    def wait(self, line: Line, kind: str) -> dict[str, Any]:
+        """The next message that is no talk.
+
+        Raises:
+            ArmlxError: the other side's error, or one of the wire.
+        """
+        while (message := receive(line))["kind"] == "say":
+            self.say(plain(text(message, "text")))
+        if message["kind"] != kind:
+            raise VerifierFault(f"The runner answered {plain(message['kind'], 40)!r} in place of {kind}.")
+        return message
+
+
+class _HangsUp:
+    """A conversation as something that can be killed."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def kill_tree(self, reason: str = "deadline") -> None:
+        self._line.hang_up()
+
+
+def receive(line: Line) -> dict[str, Any]:
+    """The next message; what is none is the other side's fault.
+
+    Raises:
+        ArmlxError: the other side's error.
+        VerifierFault: it is gone, or does not speak this language.
+    """
+    try:
+        message = line.receive()
+    except FormatError as strange:
+        raise _nonsense(strange) from strange
+    if message["kind"] == "error":
+        raise read_error(message.get("error"))
+    return message
+
+
+def _nonsense(strange: FormatError) -> VerifierFault:
+    return VerifierFault(f"The process that makes the runs sent nonsense: {strange.message}")
+
+
+def _part(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = message.get(name)
+    if not isinstance(found, dict):
+        raise FormatError(f"The message's {name} is no object.")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBench:
+    """A project prepared on a machine of somebody else's process.
+
+    Attributes:
+        contest: The project's control on that machine.
+    """
+
+    contest: Contest
+    machine_id: str
+    project: Project
+    past: Sequence[PastBest]
+    talk: _Talk
+    check: Callable[[Noise], Noise]
+    _wall: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    @property
+    def materials(self) -> Materials:
+        return self.contest.materials
+
+    @property
+    def hardware_class(self) -> str:
+        return self.contest.hardware_class
+
+    @property
+    def environment_digest(self) -> str:
+        return self.contest.environment
+
+    def precheck(self, files: Mapping[str, bytes]) -> Verdict | None:
+        return check_materials(self.materials, files)
+
+    def noise(self) -> Noise:
+        with self.talk.line() as line:
+            line.send_line(self._job("noise", {}).encode())
+            noise = read_noise(self.talk.wait(line, "noise").get("noise"))
+        return self.check(noise)
+
+    def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
+        return self.contest.subject(files, noise)
+
+    def judge(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        noise: Noise,
+        seed: bytes,
+        run_folder: Path,
+        progress: ProgressCallback,
+        pairs: int,
+        earlier: Earlier,
+        keeper: Keeper | None,
+    ) -> Verdict:
+        def noted(what: Progress) -> None:
+            if what.record is not None:
+                self._wall.append(what.record.wall_seconds)
+            progress(what)
+
+        runner = _RemoteRunner()
+        braked = self.talk.brake.session(runner, keeper)
+        return self.contest.judge(
+            braked,
+            files,
+            noise=noise,
+            seed=seed,
+            run_folder=run_folder,
+            progress=noted,
+            pairs=pairs,
+            earlier=earlier,
+            keeper=braked,
+            turn=lambda: self._session(runner, files),
+        )
+
+    def session_seconds(self, pairs: int) -> float | None:
+        """By the longest of the last runs there; ``None`` before the first."""
+        return 2 * pairs * max(self._wall) if self._wall else None
+
+    def _job(self, kind: str, files: Mapping[str, bytes]) -> Job:
+        control = str(self.materials.control_root)
+        return Job(kind, self.project, self.machine_id, control, self.past, files)
+
+    @contextmanager
+    def _session(self, runner: _RemoteRunner, files: Mapping[str, bytes]) -> Iterator[None]:
+        with self.talk.line() as line:
+            line.send_line(self._job("session", files).encode())
+            self.talk.wait(line, "open")
+            runner.line = line
+            yield
+
+
+class _RemoteRunner:
+    """A session's runner: one order at a time over the session's conversation."""
+
+    def __init__(self) -> None:
+        self.line: Line | None = None
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        role: Role,
+        files: Mapping[str, bytes],
+        *,
+        run_folder: Path,
+        deadline_seconds: float | None,
+        seed: bytes,
+    ) -> RunRecord:
+        if self.line is None:
+            raise VerifierFault("A run was asked for outside its session.")
+        order = Order(role, run_folder.name.removesuffix(f"-{role}"), deadline_seconds, seed)
+        with self._lock:
+            self.line.send("run", **order.tree())
+            made = self._made(self.line)
+        return made.keep(order, run_folder)
+
+    def _made(self, line: Line) -> Made:
+        pieces = LogPieces()
+        try:
+            while (message := receive(line))["kind"] == "log":
+                pieces.add(message)
+            return Made(_part(message, "record"), pieces.whole())
+        except FormatError as strange:
+            raise _nonsense(strange) from strange

@@ -1,0 +1,192 @@
+"""JSON lines over a stream, read strictly: what the daemon and a keyless process say to each other.
+
+- One message is one line: a JSON object with a ``kind``, no fractions, at most ``LINE_BYTES`` long.
+- The reader takes nothing for granted: a longer line, another form, a member of another type ends the
+  conversation with an error of the reader's own side.
+- Errors travel by name, from a short list. None of them can make anybody reject a proposal.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+from armlx_chain.errors import (
+    AcceleratorBusy,
+    ArmlxError,
+    CandidateError,
+    ContentMismatch,
+    ContentNotFound,
+    FormatError,
+    SandboxUnavailable,
+    SetupRefused,
+    StorageError,
+    StorageUnavailable,
+    VerifierFault,
+)
+from armlx_chain.protocol.strict_json import TreeLimits, read_json
+from verifier.report import plain
+
+__all__ = ["LINE_BYTES", "Line", "error_tree", "number", "parse", "read_error", "text", "to_line"]
+
+LINE_BYTES: Final = 8 << 20
+"""Room for a candidate's files (4 MiB) in base64."""
+_CHUNK: Final = 1 << 16
+_LIMITS: Final = TreeLimits(string_bytes=LINE_BYTES, list_items=4096, object_members=4096, depth=12)
+_SENTENCE: Final = 2000
+_ERRORS: Final = {
+    known.__name__: known
+    for known in (
+        AcceleratorBusy,
+        CandidateError,
+        ContentMismatch,
+        ContentNotFound,
+        SandboxUnavailable,
+        SetupRefused,
+        StorageError,
+        StorageUnavailable,
+        VerifierFault,
+    )
+}
+"""What may cross; anything else arrives as its nearest ancestor in this list, or as ``VerifierFault``."""
+
+
+def to_line(kind: str, **members: object) -> bytes:
+    """A message as one line.
+
+    Raises:
+        FormatError: it is longer than a reader takes.
+    """
+    line = json.dumps({"kind": kind, **members}, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    if len(line) > LINE_BYTES:
+        raise FormatError(f"A message of {len(line)} bytes is longer than the other side reads.")
+    return line
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Read one line.
+
+    Raises:
+        FormatError: it is no message.
+    """
+    tree = read_json(
+        line, error=FormatError, what="The message", max_bytes=LINE_BYTES, limits=_LIMITS, floats=False
+    )
+    if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str):
+        raise FormatError("The message is no object with a kind.")
+    return tree
+
+
+def text(message: Mapping[str, Any], name: str) -> str:
+    """A member that must be a string.
+
+    Raises:
+        FormatError: it is not.
+    """
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise FormatError(f"The message's {name} is no text.")
+    return value
+
+
+def number(message: Mapping[str, Any], name: str) -> int:
+    """A member that must be an integer.
+
+    Raises:
+        FormatError: it is not.
+    """
+    value = message.get(name)
+    if type(value) is not int:
+        raise FormatError(f"The message's {name} is no whole number.")
+    return value
+
+
+def error_tree(error: ArmlxError) -> dict[str, str]:
+    """An error that is to be raised on the other side."""
+    name = next((cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _ERRORS), "VerifierFault")
+    found = {"name": name, "message": error.message, "meaning": error.meaning, "next": error.next_step}
+    return {what: said[:_SENTENCE] for what, said in found.items() if said is not None}
+
+
+def read_error(tree: object) -> ArmlxError:
+    """The error that the other side met; of an unknown one only its sentence is believed."""
+    known = tree if isinstance(tree, Mapping) else {}
+    said = {name: value for name, value in known.items() if isinstance(value, str)}
+    kind = _ERRORS.get(said.get("name", ""), VerifierFault)
+    return kind(
+        plain(said.get("message", "The other side failed without a word."), _SENTENCE),
+        meaning=plain(said["meaning"], _SENTENCE) if "meaning" in said else None,
+        next_step=plain(said["next"], _SENTENCE) if "next" in said else None,
+    )
+
+
+class Line:
+    """One conversation. Sending is safe from several threads, receiving from one."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._lock = threading.Lock()
+        self._rest = bytearray()
+
+    def send(self, kind: str, **members: object) -> None:
+        """Send a message.
+
+        Raises:
+            VerifierFault: the other side is gone.
+            FormatError: the message is too long.
+        """
+        self.send_line(to_line(kind, **members))
+
+    def send_line(self, line: bytes) -> None:
+        """Send a message that ``to_line`` made; see ``send``."""
+        try:
+            with self._lock:
+                self._socket.sendall(line)
+        except OSError as gone:
+            raise _gone() from gone
+
+    def receive(self) -> dict[str, Any]:
+        """The next message, whenever it comes.
+
+        Raises:
+            VerifierFault: the other side is gone.
+            FormatError: what came is no message.
+        """
+        seen = 0
+        while (end := self._rest.find(b"\n", seen)) < 0:
+            seen = len(self._rest)
+            if len(self._rest) > LINE_BYTES:
+                raise FormatError("The other side sent a line that is too long.")
+            try:
+                more = self._socket.recv(_CHUNK)
+            except OSError as gone:
+                raise _gone() from gone
+            if not more:
+                raise _gone()
+            self._rest += more
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        return parse(line)
+
+    def hang_up(self) -> None:
+        """End the conversation from any thread; whoever waits for a message learns of it."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it has ended
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.hang_up()
+        self._socket.close()
+
+
+def _gone() -> VerifierFault:
+    return VerifierFault(
+        "The process that makes the runs is gone.",
+        meaning="A pair whose candidate was under way counts as interrupted.",
+        next_step="See whether armlx-validator worker still runs, and what it said.",
+    )
