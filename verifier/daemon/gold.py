@@ -5,7 +5,7 @@
 - It passes where the machine is in the state in which it was calibrated: every run of the snapshot ended with
   a model in time, passed the audits and scored within the rule's own band for controls; the mean of the runs
   is within m of the calibrated mean (m is the smallest gain this machine claims to tell from noise); and,
-  where the snapshot is the control as well, the rule did not call a program better than itself, nor a cheat.
+  where the snapshot is the control as well, the rule found no improvement, no cheat and no reason to doubt.
 - The figure that was published with the project is shown beside it and decides nothing: absolute numbers do
   not travel between machines.
 - Whatever fails on this side (a sandbox that does not start, too few undisturbed runs) is no pass.
@@ -212,6 +212,10 @@ def _rule_problem(bench: Bench, verdicts: Sequence[Verdict]) -> str | None:
             return f"The published baseline could not be judged: {verdict.explanation}"
         if verdict.outcome is Outcome.REFUTED:
             return f"The published baseline was refuted: {verdict.explanation}"
-        if bench.materials.control_is_baseline and verdict.outcome is Outcome.REPRODUCED:
+        if not bench.materials.control_is_baseline:
+            continue
+        if verdict.outcome is Outcome.REPRODUCED:
             return f"The published baseline was judged better than itself: {verdict.explanation}"
+        if verdict.outcome is Outcome.UNDECIDED and verdict.reason is not Reason.MORE_PAIRS_NEEDED:
+            return f"The published baseline could not be judged against itself: {verdict.explanation}"
     return None
