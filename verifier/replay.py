@@ -39,7 +39,7 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root, ScaledScore
 from verifier.hardware import EnvironmentFacts
 from verifier.model import Outcome, Reason, Verdict
-from verifier.replayrule import Measured, measured, replay_rule, same_explanation
+from verifier.replayrule import Measured, measured, replay_rule, same_explanation, shown
 from verifier.report import absolute_means, to_tree
 from verifier.samples import samples_of, statable
 from verifier.verdict.statistics import mean, upper_bound
@@ -328,7 +328,8 @@ def _report(book: _Book, report: Mapping[str, Any], verdict: Verdict) -> None:
     expected = to_tree(replace(verdict, evidence=report["evidence"]))
     differs = [name for name in _JUDGED if _plain(expected[name]) != _plain(report.get(name))]
     strange = sorted(report.keys() ^ expected.keys())
-    missing = [name for name, text in verdict.evidence.items() if report["evidence"].get(name) != text]
+    facts = report["evidence"]
+    missing = [n for n, text in verdict.evidence.items() if shown(str(facts.get(n))) != shown(text)]
     problem = None
     if differs or strange or missing:
         problem = f"the report's {', '.join([*differs, *strange, *missing])} do not follow from the records"

@@ -22,11 +22,12 @@ from verifier.copies import with_no_op
 from verifier.gate import check_sources
 from verifier.model import Noise, Outcome, Pair, Reason, RunRecord, Verdict
 from verifier.records import read_pair, read_record
+from verifier.report import plain
 from verifier.verdict.case import Case, Rules, next_step
 from verifier.verdict.constants import RULE_ID
 from verifier.verdict.plain import WITHOUT_RUNS, CopyEvidence, judge_copy, without_runs
 
-__all__ = ["Measured", "Replay", "measured", "replay_rule"]
+__all__ = ["Measured", "Replay", "measured", "replay_rule", "same_explanation", "shown"]
 
 _NOWHERE = Path("in-the-bundle")
 _SHOWN = 500
@@ -95,8 +96,8 @@ def replay_rule(bundle: VerdictBundle, records: Measured, report: Mapping[str, A
     if isinstance(found, Verdict) and (found.outcome, found.reason) == (outcome, reason):
         return Replay(found, f"the rule, asked again, says {outcome} ({reason})")
     if outcome is Outcome.UNDECIDED and reason in WITHOUT_RUNS:
-        plain = replace(without_runs(reason, "", noise=records.noise), pairs=records.pairs)
-        return Replay(plain, f"{reason}: only the machine that judged could know; nothing follows from it")
+        taken = replace(without_runs(reason, "", noise=records.noise), pairs=records.pairs)
+        return Replay(taken, f"{reason}: only the machine that judged could know; nothing follows from it")
     if isinstance(found, Verdict):
         said = f"{found.outcome} ({found.reason})"
     else:
@@ -107,7 +108,12 @@ def replay_rule(bundle: VerdictBundle, records: Measured, report: Mapping[str, A
 def same_explanation(report: Mapping[str, Any], verdict: Verdict) -> bool:
     """Whether the report's explanation holds what the rule itself would have said."""
     text = report.get("explanation")
-    return isinstance(text, str) and verdict.explanation[:_SHOWN] in text
+    return isinstance(text, str) and shown(verdict.explanation) in plain(text, len(text) + 1)
+
+
+def shown(text: str) -> str:
+    """The start of a text in which a program's own words may stand, as every report shows it."""
+    return plain(text[:_SHOWN], _SHOWN)
 
 
 def _stated(report: Mapping[str, Any]) -> tuple[Outcome, Reason]:

@@ -53,6 +53,8 @@ PACK_FILE: Final = "verdict.tar"
 PROGRAM: Final = f"armlx-chain {__version__}"
 _DETAIL: Final = 2000
 """Characters of a run's ending that are kept; the report shows 500."""
+_TEXT: Final = 8000
+"""Characters of an explanation, or of a fact, in which a program's own words may stand."""
 
 
 @runtime_checkable
@@ -100,7 +102,7 @@ class PackKeeper:
         try:
             bundle = self._bundle(proposal, verdict, judged_at, bench, dossier, seed).encode()
             root = root_of(bundle)
-            named = replace(verdict, evidence={**verdict.evidence, BUNDLE_FACT: str(root)})
+            named = replace(_bounded(verdict), evidence={**_facts(verdict), BUNDLE_FACT: str(root)})
             pack = VerdictPack(canonical_json(to_tree(named)), bundle).encode()
         except FormatError as error:
             # A stranger's text that no document can hold must not decide whether there is a verdict.
@@ -216,6 +218,14 @@ class PackKeeper:
             environment_digest=Root("sha256", bytes.fromhex(bench.environment_digest)),
             metric=_metric(materials.protocol),
         )
+
+
+def _bounded(verdict: Verdict) -> Verdict:
+    return replace(verdict, explanation=plain(verdict.explanation, _TEXT))
+
+
+def _facts(verdict: Verdict) -> dict[str, str]:
+    return {name: plain(text, _TEXT) for name, text in verdict.evidence.items()}
 
 
 def _rules(verdict: Verdict, bench: Bench) -> RuleInputs:
