@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import sys
@@ -26,6 +27,8 @@ _ONE_ACCOUNT = (
     "and slash. Keep that account and machine for nothing else, and send rewards to a cold address."
 )
 
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
+
 
 @click.command()
 @click.option("--print", "print_files", is_flag=True, help="Print every file it would write, and stop.")
@@ -35,7 +38,11 @@ _ONE_ACCOUNT = (
 @click.option(
     "--one-account", is_flag=True, help="One account that runs strangers' code and signs all the same."
 )
-@click.option("--unsigned", is_flag=True, help="One account that publishes verdicts unsigned.")
+@click.option(
+    "--unsigned",
+    metavar="ADDRESS",
+    help="One account without a key: judges for this validator, and leaves its verdicts unsigned.",
+)
 @click.option("--account", default="validator", show_default=True, help="Name of the signer's keystore.")
 @click.option(
     "--network", default="galileo", show_default=True, envvar="ARMLX_NETWORK", help="A public network."
@@ -61,7 +68,7 @@ def install(
     uninstall: bool,
     yes: bool,
     one_account: bool,
-    unsigned: bool,
+    unsigned: str | None,
     account: str,
     network: str,
     storage_url: str | None,
@@ -85,7 +92,8 @@ def install(
     Exit codes:
       0 done, or nothing to do   1 a step failed; the same command goes on from there   2 usage
     """
-    choice = _choice(account, network, storage_url, program, _accounts(one_account, unsigned))
+    accounts = _accounts(one_account, unsigned)
+    choice = _choice(unsigned or account, network, storage_url, program, accounts)
     layout = _layout(choice, system)
     if print_files:
         return _print_files(_files(layout, system), as_json=as_json)
@@ -105,7 +113,7 @@ def install(
     )
 
 
-def _accounts(one_account: bool, unsigned: bool) -> Accounts:
+def _accounts(one_account: bool, unsigned: str | None) -> Accounts:
     from verifier.daemon.install.layout import Accounts
 
     if one_account and unsigned:
@@ -113,7 +121,11 @@ def _accounts(one_account: bool, unsigned: bool) -> Accounts:
     if one_account:
         say(f"warning: {_ONE_ACCOUNT}")
         return Accounts.ONE
-    return Accounts.UNSIGNED if unsigned else Accounts.TWO
+    if unsigned is None:
+        return Accounts.TWO
+    if not _ADDRESS.match(unsigned):
+        raise UsageError(f"{unsigned[:60]!r} is no address.", next_step="Give 0x and 40 hex digits.")
+    return Accounts.UNSIGNED
 
 
 def _choice(

@@ -26,7 +26,7 @@ class Accounts(StrEnum):
     TWO = "two"
     """A runner without keys and a signer."""
     UNSIGNED = "unsigned"
-    """One account: verdicts are published unsigned, nothing is sent."""
+    """One account without a key: verdicts and their reports are left unsigned, nothing is sent."""
     ONE = "one-account"
     """One account that signs all the same: whoever gets out of the sandbox has the key."""
 
@@ -37,7 +37,7 @@ class Choice:
 
     Attributes:
         program: The ``armlx-validator`` that the services start.
-        key: Name of the keystore in the signer's home.
+        key: Name of the keystore in the signer's home; where nothing is signed, the validator's address.
         network: As ``--network``.
         accounts: One or two, and whether one may sign.
         rpc_urls, storage_urls: What is written into the endpoints' file, where there is none yet, and what
@@ -127,9 +127,12 @@ class Layout:
         """
         command = [str(self.choice.program), "run", *self._common(self.signer)]
         command += ["--rpc-url", f"file:{credentials}/{self.endpoints.name}"]
-        command += ["--account", self.choice.key]
-        command += ["--passphrase-from", f"file:{credentials}/{self.passphrase.name}"]
         command += ["--drain-seconds", str(DRAIN_SECONDS)]
+        if self.signs:
+            command += ["--account", self.choice.key]
+            command += ["--passphrase-from", f"file:{credentials}/{self.passphrase.name}"]
+        else:
+            command += ["--unsigned", self.choice.key]
         if self.socket is not None:
             command += ["--runner", str(self.socket)]
         if self.choice.accounts is Accounts.ONE:

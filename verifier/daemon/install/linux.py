@@ -80,13 +80,19 @@ def linux_plan(layout: Layout) -> list[Step]:
     ]
 
 
+def doctor_command(layout: Layout) -> str:
+    """How the signer's account is examined."""
+    command = f"sudo -u {layout.signer.name} {layout.choice.program} doctor --home {layout.signer.home}"
+    if layout.signs:
+        command += f" --account {layout.choice.key}"
+    return command if layout.socket is None else f"{command} --runner {layout.socket}"
+
+
 def _persons(layout: Layout) -> list[Step]:
     home, passphrase = layout.signer.home, layout.passphrase
     chain = layout.choice.program.with_name("armlx-chain")
     signer, key = layout.signer.name, layout.choice.key
-    own = f"sudo -u {signer} {layout.choice.program} doctor --home {home} --account {key}"
-    if layout.socket is not None:
-        own += f" --runner {layout.socket}"
+    own = doctor_command(layout)
     steps: list[Step] = []
     if layout.signs:
         steps += [
@@ -107,7 +113,7 @@ def _persons(layout: Layout) -> list[Step]:
     steps.append(
         Person(
             "start, look, and let it reproduce a baseline before it goes live",
-            (start, own, f"{own} --gold"),
+            (start, own, f"{own} --gold --project N"),
             "the daemon starts in dry mode: it judges and reports, signs and sends nothing",
             unless=lambda system: all(_says(system, "is-active", unit) for unit in _services(layout)),
         )

@@ -14,9 +14,10 @@ What the runner is *not* denied, and why (each was tried: with it bubblewrap can
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Final
 
-from verifier.daemon.install.layout import DRAIN_SECONDS, Accounts, Layout
+from verifier.daemon.install.layout import DRAIN_SECONDS, Layout
 
 __all__ = [
     "RUNNER_UNIT",
@@ -112,16 +113,14 @@ def signer_unit(layout: Layout) -> str:
         "Wants=network-online.target" + (f" {RUNNER_UNIT}" if layout.is_split else ""),
         "After=network-online.target time-sync.target" + (f" {RUNNER_UNIT}" if layout.is_split else ""),
         # Without them it would start, fail and start again for ever.
-        f"ConditionPathExists={layout.endpoints}",
-        f"ConditionPathExists={layout.passphrase}",
+        *(f"ConditionPathExists={path}" for path in _credentials(layout)),
         "StartLimitIntervalSec=0",
     ]
     service = [
         "Type=exec",
         _start(layout.signer_command(CREDENTIALS)),
         *_identity(layout.signer.name, layout.signer.name),
-        f"LoadCredential={layout.passphrase.name}:{layout.passphrase}",
-        f"LoadCredential={layout.endpoints.name}:{layout.endpoints}",
+        *(f"LoadCredential={path.name}:{path}" for path in _credentials(layout)),
         f"StateDirectory={layout.signer.home.name}",
         "StateDirectoryMode=0700",
         *_life(),
@@ -132,6 +131,10 @@ def signer_unit(layout: Layout) -> str:
     else:
         service += ["UMask=0077", *_run_here(layout)]
     return _text(unit, service)
+
+
+def _credentials(layout: Layout) -> list[PurePosixPath]:
+    return [layout.endpoints, layout.passphrase] if layout.signs else [layout.endpoints]
 
 
 def _run_here(layout: Layout) -> list[str]:
@@ -215,8 +218,3 @@ def polkit_rules(layout: Layout) -> str:
         "  }\n"
         "});\n"
     )
-
-
-def needs_passphrase(layout: Layout) -> bool:
-    """Whether the service signs."""
-    return layout.choice.accounts is not Accounts.UNSIGNED
