@@ -78,7 +78,7 @@ def _as_shortened(protocol: bytes) -> bytes:
     return (json.dumps(document, indent=2) + "\n").encode()
 
 
-def publish(stage: Stage, measured: Measured) -> PublishedProject:
+def publish(stage: Stage, measured: Measured, terms: TokenTerms = TERMS) -> PublishedProject:
     """Upload everything and create the project; then read the record back."""
     baseline = bpb(measured.noise.control_mean or 0)
     now = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -102,7 +102,7 @@ def publish(stage: Stage, measured: Measured) -> PublishedProject:
                 "environmentDigest": measured.noise.environment,
             },
         ),
-        TERMS,
+        terms,
         publisher=make_publisher(stage.settings("creator"), sender),
         sender=sender,
         registry=stage.registry(),
