@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from verifier.daemon.cyclelog import KEPT_CYCLES, Cursor, CycleOutcome, Phase
+from verifier.daemon.cyclelog import KEPT_CYCLES, Cursor, Phase
+from verifier.daemon.observer import CycleOutcome
 from verifier.daemon.store import FindingState, FindingStore
 
 pytestmark = pytest.mark.unit

@@ -86,26 +86,13 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-class CycleOutcome(StrEnum):
-    """How a cycle ended."""
-
-    DONE = "done"
-    """Every proposal that was due was brought as far as it could be."""
-    FAILED = "failed"
-    """Something stood against it; the next one tries again."""
-    DRAINED = "drained"
-    """It was told to stop."""
-    STOPPED = "stopped"
-    """Something that only a person can mend; the daemon ends."""
-
-
 @dataclass(frozen=True, slots=True)
 class CycleRow:
     """One cycle.
 
     Attributes:
         ended, outcome: ``None`` while it runs, or if its process died; else when and how it ended
-            (a ``CycleOutcome``).
+            (an ``observer.CycleOutcome``).
     """
 
     number: int

@@ -1,444 +1,295 @@
-"""One pass over the open proposals: prove, re-run, decide, sign, publish, settle.
+"""One pass over the open proposals: each is brought as far as it can be brought now.
 
-For each proposal, in order of id:
+For each proposal, those of a project in order of id:
 
-0. what was decided earlier is carried on from where it stopped, never decided again, and a test that wants
-   more pairs is continued; transactions that an earlier process signed are finished first;
-1. cheap checks: time left, room in the pool, a claim above the best, nobody else reviewing it;
-2. project and papers are fetched and proven; what is missing is not there yet, and later proposals of the
-   project wait behind it; a project that nobody can win is left alone;
-3. the seed is read from its block;
-4. a bundle that names another author is compared with that author's proposals; anything else is compared
-   with what is known for the report's sake, and judged against the control;
-5. the verdict is stored with the attestation it would sign; only ``reproduced`` and ``refuted`` go further:
-   the latter with a person's consent;
-6. guard, signature, publication of report and attestation, claim, settlement (``finish``).
+- what was decided earlier is carried on from where it stopped, never decided again, and a test that wants
+  more pairs is continued; transactions that an earlier process signed are finished first (in dry mode nothing
+  is sent);
+- anything else is judged (``judge``); what is missing is not there yet, and later proposals of the project
+  wait behind it, for an hour.
 
 ``VerifierFault`` anywhere ends in "undecided": nothing is sent, others may try. No proposal or project,
-however malformed, stops the pass for the others. One process of an account at a time: the account's lock is
-held throughout.
+however malformed, stops the pass for the others; what does stop it is sorted in one place (``sorting``). One
+process of an account at a time: the account's lock is held throughout.
+
+With several machines several projects are worked on side by side (``lanes``), and what arrives meanwhile is
+taken up by whichever machine is free.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from armlx_chain.chain.basis import Basis, Standing
-from armlx_chain.chain.contracts import (
-    Project,
-    ProjectRegistry,
-    ProjectToken,
-    Proposal,
-    ProposalLedger,
-    VerifierRegistry,
-)
-from armlx_chain.chain.frontier import FrontierReader
-from armlx_chain.chain.rpc import NodeRefused
-from armlx_chain.claims.likeness import fingerprint
-from armlx_chain.claims.preflight import orientation_of
+from armlx_chain.chain.contracts import Project, Proposal
 from armlx_chain.errors import (
     ArmlxError,
     ContentMismatch,
-    ContentNotFound,
     ContractRevert,
-    EndpointsDisagree,
     FormatError,
-    ProtocolError,
     StorageError,
     VerifierFault,
 )
-from armlx_chain.formats.bundle import Authorship
-from armlx_chain.formats.typed import Domain
-from armlx_chain.storage.interface import Fetcher, Storage
-from armlx_chain.types import Address, ProjectId, ProposalId, Root
-from verifier.copies import Seen, copy_evidence, flags
-from verifier.daemon.announce import keep_bundle
-from verifier.daemon.attest import draft_attestation
-from verifier.daemon.copyindex import CopyIndex, seen_of
-from verifier.daemon.dossier import AnotherAuthor, Dossier, EvidenceRefused, read_dossier
+from armlx_chain.types import ProjectId, ProposalId
+from verifier.daemon.cyclelog import CycleLog, Phase
 from verifier.daemon.finish import Finisher
+from verifier.daemon.judge import Contracts, Judge, Library
+from verifier.daemon.lanes import Baton, Board, Item, SharedBench, run_lanes
+from verifier.daemon.listing import require_listed
+from verifier.daemon.mode import Mode, ModeKeeper
+from verifier.daemon.observer import Observer
 from verifier.daemon.results import Result, Step, result_of
-from verifier.daemon.seed import Seed, read_seed
 from verifier.daemon.settle import Settler
-from verifier.daemon.store import FINAL, Finding, FindingState, FindingStore
-from verifier.daemon.testing import Left, Tester, circumstances, wants_pairs
-from verifier.daemon.verdictpack import PackKeeper
+from verifier.daemon.sorting import Weight, sort
+from verifier.daemon.store import FINAL, Finding, FindingStore
 from verifier.executors.interface import Bench, Executor
-from verifier.model import Outcome, Reason, Verdict
-from verifier.report import to_text, to_tree
-from verifier.session import may_start_over
-from verifier.verdict.constants import RULE_ID
-from verifier.verdict.plain import CopyEvidence, judge_copy, without_runs
+
+__all__ = ["Contracts", "Library", "Surroundings", "Validator"]
 
 log = logging.getLogger(__name__)
 
 ARTIFACT_GRACE_SECONDS = 3600
 """Later proposals of a project wait this long for an earlier one's artifacts, not for ever: otherwise a miner
 who never uploads would stop the project for a week."""
-RUN_MARGIN_SECONDS = 3600
-"""Do not start on a proposal whose week ends sooner than this: anybody may expire it then."""
+
+
+class _NotHere(VerifierFault):
+    """No machine can take a session now, or not the one that has to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contracts:
-    """The ledger and what stands round it."""
+class Surroundings:
+    """Who watches a pass, and who may end it.
 
-    verifiers: VerifierRegistry
-    registry: ProjectRegistry
-    ledger: ProposalLedger
+    Attributes:
+        is_draining: Whether no new proposal is to be looked at.
+        wall: Seconds since 1970, UTC.
+        steady: A clock that never jumps, in seconds.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """When a seed block counts."""
-
-    seed_delay_blocks: int
-    confirmations: int
+    observer: Observer
+    is_draining: Callable[[], bool] = lambda: False
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
 
 
 class Validator:
     """One verifier account's pass over a ledger.
 
     Args:
+        judge: From papers to a recorded verdict.
         finisher: Carries recorded verdicts to their end on the ledger.
-        folder_of: The report folder of a proposal.
         executor: Makes projects ready on its machines; asked anew once a project's best has moved.
-        tester: Begins and continues tests.
-        packs: Keep what every verdict rests on.
-        copies: What candidates are compared with.
-        again: A second way to the same content, without a cache: nobody is accused after one look.
         require_whole: Compares all proposals with the guard, before anything is judged.
-        multicall: A Multicall3, where one is known.
     """
 
     def __init__(
         self,
         *,
         contracts: Contracts,
-        storage: Storage,
+        library: Library,
         settler: Settler,
+        judge: Judge,
         finisher: Finisher,
         store: FindingStore,
-        timing: Timing,
-        folder_of: Callable[[int], Path],
+        modes: ModeKeeper,
         executor: Executor,
-        tester: Tester,
-        packs: PackKeeper,
-        copies: CopyIndex,
-        again: Fetcher,
-        say: Callable[[str], None],
         require_whole: Callable[[Iterable[Proposal]], None],
-        multicall: Address | None = None,
+        surroundings: Surroundings,
     ) -> None:
         self._contracts = contracts
         self._rpc = contracts.ledger.rpc
-        self._frontier = FrontierReader(
-            self._rpc,
-            ledger=contracts.ledger.address,
-            registry=contracts.registry.address,
-            multicall=multicall,
-            depth=timing.confirmations,
-        )
-        self._storage = storage
+        self._frontier = library.frontier
         self._settler = settler
+        self._judge = judge
         self._finisher = finisher
         self._store = store
-        self._timing = timing
-        self._folder = folder_of
+        self._log: CycleLog = store.cycles
+        self._modes = modes
         self._executor = executor
-        self._tester = tester
-        self._packs = packs
-        self._copies = copies
-        self._again = again
-        self._say = say
         self._require_whole = require_whole
-        self._benches: dict[tuple[ProjectId, bytes, int], Bench] = {}
+        self._around = surroundings
+        self._baton = Baton()
+        self._benches: dict[str, tuple[tuple[ProjectId, bytes, int], Bench]] = {}
+        self._blocked: set[ProjectId] = set()
 
-    def run(self) -> list[Result]:
+    def run(self, results: list[Result] | None = None) -> list[Result]:
         """Bring every open proposal as far as it can be brought now.
+
+        Args:
+            results: Gets what was done with each, as soon as it is done.
 
         Raises:
             JournalError: another validator of this account is running.
             GuardRefused: the guard lost verdicts.
+            Interrupted: it was told to stop while a session ran.
             ChainError, SigningError: the pass stops; the next one carries on.
         """
-        with self._settler.exclusive():
-            self._settler.resume()
-            return self._pass()
+        results = [] if results is None else results
+        with self._settler.exclusive(), self._baton.held():
+            if self._modes.current() is Mode.LIVE:
+                self._settler.resume()
+            self._pass(results)
+        results.sort(key=lambda result: result.proposal_id)
+        return results
 
-    def _pass(self) -> list[Result]:
-        ledger = self._contracts.ledger
-        results: list[Result] = []
-        blocked: set[ProjectId] = set()
+    def _pass(self, results: list[Result]) -> None:
+        require_listed(self._contracts.verifiers, self._settler.account)
         proposals = self._frontier.read().proposals
         self._require_whole(proposals.values())
-        due = [number for number, known in sorted(proposals.items()) if self._ours(known)]
-        for number in due:
-            proposal = ledger.find_proposal(number)  # the pass may have taken hours since
-            if proposal is None or not self._ours(proposal):
-                continue
-            if proposal.project_id in blocked:
-                result = Result(
-                    proposal.id, Step.WAITING, "an earlier proposal of its project is not decided yet"
+        self._blocked.clear()
+        machines = self._machines()
+        due = self._due(machines)
+        self._forget_settled({item.number for item in due})
+        board = Board(due, machines)
+
+        def work(item: Item, machine: str | None) -> None:
+            with self._baton.held():
+                if self._around.is_draining():
+                    board.close()
+                    return
+                result = self._timed(item, machine)
+                if result is not None:
+                    results.append(result)
+
+        def on_error(error: BaseException) -> None:
+            if not isinstance(error, ArmlxError):
+                self._executor.kill()
+            elif sort(error).weight is Weight.STOP:
+                self._executor.stop()
+
+        with self._baton.laid_down():
+            run_lanes(board, machines, work, on_error=on_error)
+
+    def _machines(self) -> tuple[str, ...]:
+        """The machines that could take a session now; without one, what needs none is done all the same."""
+        try:
+            return self._executor.machines()
+        except VerifierFault as fault:
+            self._around.observer.fault(sort(fault))
+            return ()
+
+    def _due(self, machines: tuple[str, ...]) -> list[Item]:
+        frontier = self._frontier.read()
+        due = []
+        for number, known in sorted(frontier.proposals.items()):
+            if self._is_ours(known):
+                project = frontier.projects.get(known.project_id)
+                best = None if project is None else str(int(project.best_score))
+                due.append(Item(int(number), int(known.project_id), self._pinned(int(number), best)))
+        return due
+
+    def _pinned(self, number: int, best: str | None) -> str | None:
+        """The machine on which a test goes on: what was measured on one is not continued on another. A test
+        against an earlier best does not go on."""
+        queued, test = self._log.find(number), self._store.tests.find(number)
+        if queued is None or test is None or not (test.pairs or test.interrupted):
+            return None
+        return queued.machine if json.loads(test.subject).get("best") == best else None
+
+    def _forget_settled(self, due: set[int]) -> None:
+        for queued in self._log.queue():
+            if queued.proposal_id not in due:
+                self._log.note(
+                    queued.proposal_id, queued.project_id, Phase.ENDED, "settled by others", self._second()
                 )
-            else:
-                result = self._consider(proposal)
-            if result.step is Step.WAITING and self._is_young(proposal):
-                blocked.add(proposal.project_id)
-            results.append(result)
-        return results
+
+    def _timed(self, item: Item, machine: str | None) -> Result | None:
+        proposal = self._contracts.ledger.find_proposal(item.number)  # the pass may have taken hours since
+        if proposal is None or not self._is_ours(proposal):
+            return None
+        observer, began = self._around.observer, self._around.steady()
+        observer.proposal_began(item.number, item.project)
+        result = self._look(proposal, machine, item.machine)
+        self._note(item, result)
+        observer.proposal_ended(result, self._around.steady() - began)
+        return result
+
+    def _look(self, proposal: Proposal, machine: str | None, pinned: str | None) -> Result:
+        if proposal.project_id in self._blocked:
+            return Result(proposal.id, Step.WAITING, "an earlier proposal of its project is not decided yet")
+        result = self._consider(proposal, machine, pinned)
+        if result.step is Step.WAITING and self._is_young(proposal):
+            self._blocked.add(proposal.project_id)
+        return result
 
     def _is_young(self, proposal: Proposal) -> bool:
         return self._rpc.block("latest").timestamp < proposal.submitted_at + ARTIFACT_GRACE_SECONDS
 
-    def _ours(self, proposal: Proposal) -> bool:
+    def _is_ours(self, proposal: Proposal) -> bool:
         """Open, or with a verdict of ours whose end on the ledger is not noted yet."""
         finding = self._store.find(proposal.id)
         return proposal.is_open or (
             finding is not None and finding.draft is not None and finding.state not in FINAL
         )
 
-    def _consider(self, proposal: Proposal) -> Result:
+    def _consider(self, proposal: Proposal, machine: str | None, pinned: str | None) -> Result:
         finding = self._store.find(proposal.id)
         if finding is not None and finding.state in FINAL:
             return self._result(finding, Step.KNOWN, f"was {finding.state.value} in an earlier pass")
         try:
             if finding is not None and finding.draft is not None:
                 return self._finisher.carry_on(proposal, finding)
-            return self._judge(proposal)
-        except ContentMismatch as error:
-            return Result(proposal.id, Step.WAITING, f"no honest copy was found: {error.message}")
-        except StorageError as error:
-            return Result(proposal.id, Step.WAITING, f"not there yet: {error.message}")
-        except ContractRevert as error:
-            return Result(proposal.id, Step.WAITING, f"the ledger refuses it now: {error.message}")
+            return self._judge.judge(proposal, lambda project: self._ready(project, machine, pinned))
+        except _NotHere as absent:
+            return Result(proposal.id, Step.WAITING, absent.message)
         except (VerifierFault, FormatError) as fault:
-            kept = self._store.find(proposal.id)
-            if kept is not None and kept.draft is not None:  # its verdict and report stand
-                return self._result(kept, Step.WAITING, " ".join(fault.sentences()))
-            return self._undecided(proposal, without_runs(Reason.VERIFIER_FAULT, " ".join(fault.sentences())))
+            self._around.observer.fault(sort(fault))
+            return self._judge.failed(proposal, fault)
+        except (ArmlxError, OSError) as error:
+            placed = sort(error)
+            if placed.weight is not Weight.NEXT_PROPOSAL:
+                raise
+            self._around.observer.fault(placed)
+            return Result(proposal.id, Step.WAITING, _waits_for(error))
 
-    def _judge(self, proposal: Proposal) -> Result:
-        project = self._contracts.registry.find_project(proposal.project_id)
-        if project is None:
-            return Result(proposal.id, Step.WAITING, "its project cannot be read")
-        hopeless = self._hopeless(proposal, project)
-        if hopeless is not None:
-            return Result(proposal.id, Step.LEFT, hopeless)
-        try:
-            bench = self._ready(project)
-            unwinnable = _unwinnable(project, bench)
-        except (ProtocolError, FormatError, ContentMismatch, ContentNotFound) as error:
-            return self._undecided(proposal, without_runs(Reason.CONTROL_UNAVAILABLE, _unreadable(error)))
-        if unwinnable is not None:
-            return Result(proposal.id, Step.LEFT, unwinnable)
-        return self._judge_papers(proposal, bench)
+    def _ready(self, project: Project, machine: str | None, pinned: str | None) -> Bench:
+        """The project on a lane's machine.
 
-    def _judge_papers(self, proposal: Proposal, bench: Bench) -> Result:
-        domain = Domain(self._rpc.expected_chain_id, self._contracts.ledger.address)
-        copied: AnotherAuthor | None = None
-        try:
-            dossier = read_dossier(proposal, bench.materials.protocol, domain, self._storage)
-        except AnotherAuthor as refused:
-            copied, dossier = refused, refused.dossier
-        except EvidenceRefused as refused:
-            return self._undecided(proposal, without_runs(Reason.EVIDENCE, refused.message), bench)
-        try:
-            seed = self._seed(proposal)
-        except (EndpointsDisagree, NodeRefused) as error:
-            no_seed = without_runs(Reason.SEED_UNAVAILABLE, _no_seed(error))
-            return self._undecided(proposal, no_seed, bench, dossier)
-        if seed is None:
-            return Result(proposal.id, Step.WAITING, "the block that seeds its evaluation is not mined yet")
-        if copied is not None:
-            verdict: Verdict | Left = self._judge_author(proposal, copied)
-        else:
-            verdict = self._verdict(proposal, bench, dossier, seed)
-        if isinstance(verdict, Left):
-            return self._left(proposal, verdict)
-        return self._decided(proposal, bench, dossier, seed, verdict, domain)
-
-    def _seed(self, proposal: Proposal) -> Seed | None:
-        return read_seed(
-            self._contracts.ledger,
-            proposal.id,
-            rule_id=RULE_ID,
-            delay_blocks=self._timing.seed_delay_blocks,
-            confirmations=self._timing.confirmations,
-        )
-
-    def _judge_author(self, proposal: Proposal, refused: AnotherAuthor) -> Verdict:
-        """The bundle names somebody else: a copy, if an earlier proposal of theirs is this very bundle."""
-        found = self._copy_evidence(proposal, refused.authorship, confirmed=False)
-        if found is None:
-            return without_runs(Reason.EVIDENCE, refused.message)
-        try:
-            second = seen_of(proposal, self._again)
-        except (StorageError, FormatError) as error:
-            log.warning("a copy could not be confirmed: %s", error.message)
-            return judge_copy(found)
-        confirmed = (second.author, second.root) == (found.author, found.candidate_root)
-        return judge_copy(replace(found, confirmed=confirmed))
-
-    def _copy_evidence(
-        self, proposal: Proposal, authorship: Authorship, *, confirmed: bool
-    ) -> CopyEvidence | None:
-        others = self._frontier.read().of_project(proposal.project_id)
-        return copy_evidence(
-            proposal.id,
-            proposal.miner,
-            Root.zerog(proposal.code_hash),
-            authorship,
-            [(other.id, other.miner, Root.zerog(other.code_hash)) for other in others],
-            confirmed=confirmed,
-        )
-
-    def _left(self, proposal: Proposal, left: Left) -> Result:
-        finding = self._store.find(proposal.id)
-        if finding is None:
-            return Result(proposal.id, Step.LEFT, left.sentence)
-        return self._result(finding, Step.LEFT, left.sentence)
-
-    def _hopeless(self, proposal: Proposal, project: Project) -> str | None:
-        """Why running it could not lead anywhere; it is left to expire, never rejected."""
-        now = self._rpc.block("latest").timestamp
-        ends = proposal.submitted_at + self._contracts.ledger.expiry_window_seconds()
-        if now > ends - RUN_MARGIN_SECONDS:
-            return "its week is nearly over; it could be expired during the run"
-        if proposal.claimed_score <= project.best_score:
-            return "its claim does not beat the current best"
-        token = ProjectToken(self._rpc, project.token)
-        if proposal.stake > token.pool_cap() - token.pool_minted():
-            return "the miner pool has no room for its reward, so it cannot be approved"
-        if self._settler.standing(proposal) is Standing.HELD:
-            return f"{proposal.reviewer} is reviewing it"
-        return None
-
-    def _ready(self, project: Project) -> Bench:
+        Raises:
+            _NotHere: it cannot be judged now.
+        """
+        if machine is None:
+            raise _NotHere("no machine can take a session now")
+        if pinned not in (None, machine):
+            raise _NotHere(f"its test was begun on machine {pinned}, which is not here now")
         key = (project.id, project.best_code_hash, int(project.best_score))
-        if key not in self._benches:
-            self._benches.clear()
-            self._benches[key] = self._executor.prepare(project, None)
-        return self._benches[key]
+        known = self._benches.get(machine)
+        if known is None or known[0] != key:
+            self._benches.pop(machine, None)
+            known = key, SharedBench(self._executor.prepare(project, machine), self._baton)
+            self._benches[machine] = known
+        return known[1]
 
-    def _verdict(self, proposal: Proposal, bench: Bench, dossier: Dossier, seed: Seed) -> Verdict | Left:
-        refused = bench.precheck(dossier.files)
-        if refused is not None:
-            return refused
-        alike = self._alike(proposal, dossier)
-        self._say(
-            f"proposal {proposal.id}: judging {dossier.candidate_root} with the seed of block {seed.block}"
-        )
-        for sentence in alike:
-            self._say(f"  {sentence}")
-        verdict = self._tester.judge(bench, dossier, seed, self._store.find(proposal.id))
-        if isinstance(verdict, Left):
-            return verdict
-        facts = {**verdict.evidence, **circumstances(bench, seed)}
-        return replace(verdict, flags=(*verdict.flags, *alike), evidence=facts)
-
-    def _alike(self, proposal: Proposal, dossier: Dossier) -> tuple[str, ...]:
-        """Who else's candidate it resembles; said in the report, and nothing more."""
-        others = self._frontier.read().of_project(proposal.project_id)
-        known = self._copies.compared_with(proposal, others, self._storage)
-        author = dossier.authorship.miner
-        mine = Seen(proposal.id, proposal.miner, author, dossier.candidate_root, fingerprint(dossier.files))
-        return flags(mine, known)
-
-    def _noted(
-        self,
-        proposal: Proposal,
-        verdict: Verdict,
-        bench: Bench | None,
-        dossier: Dossier | None,
-        seed: Seed | None,
-    ) -> Verdict:
-        now = self._rpc.block("latest").timestamp
-        return self._packs.note(proposal, verdict, judged_at=now, bench=bench, dossier=dossier, seed=seed)
-
-    def _write_report(self, proposal: Proposal, verdict: Verdict) -> None:
-        folder = self._folder(proposal.id)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(to_tree(verdict), indent=1, sort_keys=True) + "\n")
-        (folder / "report.txt").write_text(to_text(verdict))
-
-    def _undecided(
-        self,
-        proposal: Proposal,
-        verdict: Verdict,
-        bench: Bench | None = None,
-        dossier: Dossier | None = None,
-        seed: Seed | None = None,
-    ) -> Result:
-        try:
-            verdict = self._noted(proposal, verdict, bench, dossier, seed)
-        except VerifierFault as fault:  # nothing is signed; the next pass writes another
-            log.warning("proposal %s: %s", proposal.id, fault.message)
-        self._write_report(proposal, verdict)
-        report = to_tree(verdict)
-        # After a fault a test goes on with the pairs it has, as after a kill: what broke off is counted.
-        is_broken = verdict.reason is Reason.VERIFIER_FAULT
-        is_open = may_start_over(verdict) or wants_pairs(report) or is_broken
-        state = FindingState.JUDGED if is_open else FindingState.CLOSED
-        finding = self._store.judged(proposal.id, state, report)
-        return self._result(finding, Step.LEFT, verdict.explanation)
-
-    def _decided(
-        self,
-        proposal: Proposal,
-        bench: Bench,
-        dossier: Dossier,
-        seed: Seed,
-        verdict: Verdict,
-        domain: Domain,
-    ) -> Result:
-        if verdict.outcome not in (Outcome.REPRODUCED, Outcome.REFUTED):
-            return self._undecided(proposal, verdict, bench, dossier, seed)
-        verdict = self._noted(proposal, verdict, bench, dossier, seed)
-        self._write_report(proposal, verdict)
-        keep_bundle(self._folder(proposal.id), dossier.bundle)
-        draft = draft_attestation(
-            verdict,
-            dossier,
-            bench,
-            seed,
-            domain=domain,
-            genesis_hash=self._rpc.genesis_hash,
-            validator=self._settler.account,
-            decided_at=self._rpc.block("latest").timestamp,
-        )
-        self._packs.attest(proposal.id, draft.report, draft.attestation.encode())
-        packed = json.dumps(
-            {
-                "attestation": draft.attestation.encode().decode(),
-                "report": draft.report.decode(),
-                "best": Basis.of(bench.materials.project).control_digest.hex(),
-            }
-        ).encode()
-        finding = self._store.judged(proposal.id, FindingState.JUDGED, to_tree(verdict), packed)
-        return self._finisher.carry_on(proposal, finding)
+    def _note(self, item: Item, result: Result) -> None:
+        """Where the proposal stands now, for whoever asks."""
+        finding = self._store.find(item.number)
+        is_final = finding is not None and finding.state in FINAL
+        if is_final or result.step in (Step.APPROVED, Step.REJECTED, Step.KNOWN):
+            phase = Phase.ENDED
+        elif finding is not None and finding.draft is not None:
+            phase = Phase.DECIDED
+        else:
+            phase = Phase.WAITING if result.step is Step.WAITING else Phase.LEFT
+        self._log.note(item.number, item.project, phase, result.sentence, self._second())
 
     def _result(self, finding: Finding, step: Step, sentence: str) -> Result:
-        return result_of(finding, step, sentence, self._folder(ProposalId(finding.proposal_id)))
+        return result_of(finding, step, sentence, self._judge.folder_of(ProposalId(finding.proposal_id)))
+
+    def _second(self) -> int:
+        return int(self._around.wall())
 
 
-def _unwinnable(project: Project, bench: Bench) -> str | None:
-    """Why no improvement of this project should be approved (contracts specification, section 10)."""
-    materials = bench.materials
-    found = orientation_of(project, materials.protocol, materials.baseline_metric)
-    return " ".join(found.sentences) if found.stop else None
-
-
-def _no_seed(error: ArmlxError) -> str:
-    return (
-        "The block from whose hash the rows are drawn cannot be had: " + error.message + " There is no other "
-        "seed that every validator would draw alike."
-    )
-
-
-def _unreadable(error: ArmlxError) -> str:
-    return f"What the project's record names cannot be read: {error.message}"
+def _waits_for(error: ArmlxError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"a file on this machine cannot be used: {error}"
+    if isinstance(error, ContentMismatch):
+        return f"no honest copy was found: {error.message}"
+    if isinstance(error, StorageError):
+        return f"not there yet: {error.message}"
+    if isinstance(error, ContractRevert):
+        return f"the ledger refuses it now: {error.message}"
+    return error.message

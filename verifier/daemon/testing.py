@@ -15,30 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from armlx_chain.formats.canonical import canonical_json
 from verifier.daemon.dossier import Dossier
+from verifier.daemon.permits import Left, Sessions
 from verifier.daemon.seed import Seed
 from verifier.daemon.store import Finding
 from verifier.daemon.testlog import Test, TestLog
 from verifier.executors.interface import Bench
 from verifier.model import Noise, Outcome, Reason, Verdict
 from verifier.report import to_tree
-from verifier.session import ProgressCallback
 from verifier.verdict.case import Case, Rules, next_step
 from verifier.verdict.constants import ALLOWED_VOIDS, FIRST_LIMIT, LAST_LIMIT, RULE_ID
 from verifier.verdict.earlier import Earlier
 from verifier.verdict.plain import without_runs
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Nothing is run, for the reason that the sentence gives; what was found before stands."""
-
-    sentence: str
 
 
 class Tester:
@@ -46,6 +39,7 @@ class Tester:
 
     Args:
         folder_of: The report folder of a proposal.
+        sessions: Asked before a session begins, and told of it.
         pairs: How many pairs a first session may run; later ones go on to 24.
     """
 
@@ -54,12 +48,12 @@ class Tester:
         *,
         tests: TestLog,
         folder_of: Callable[[int], Path],
-        progress: ProgressCallback,
+        sessions: Sessions,
         pairs: int = FIRST_LIMIT,
     ) -> None:
         self._tests = tests
         self._folder_of = folder_of
-        self._progress = progress
+        self._sessions = sessions
         self._pairs = pairs
 
     def judge(self, bench: Bench, dossier: Dossier, seed: Seed, finding: Finding | None) -> Verdict | Left:
@@ -70,8 +64,12 @@ class Tester:
 
         Raises:
             VerifierFault: no calibration holds, or an earlier pair cannot be read again.
+            PreconditionFailed, ContractRevert: the review was to be claimed first, and cannot be.
+            Interrupted: the session was stopped; what had ended is kept.
         """
-        number, noise = dossier.proposal.id, bench.noise()
+        number = dossier.proposal.id
+        with self._sessions.measuring(bench):
+            noise = bench.noise()
         subject, conditions = subject_of(bench, dossier), conditions_of(bench, noise, seed)
         test = self._tests.find(number)
         if test is None:
@@ -112,8 +110,15 @@ class Tester:
 
     def _run(
         self, bench: Bench, dossier: Dossier, seed: Seed, noise: Noise, finding: Finding | None
-    ) -> Verdict:
-        number = dossier.proposal.id
+    ) -> Verdict | Left:
+        number, limit = dossier.proposal.id, self._limit(finding)
+        before = self._tests.find(number)
+        further = 0 if before is None else _further(bench, noise, before, limit)
+        if further:
+            permitted = self._sessions.permit(dossier.proposal, bench, further)
+            if isinstance(permitted, Left):
+                return permitted
+            limit += permitted - further
         session = self._tests.session(number)
         test = self._tests.find(number)
         earlier = Earlier(
@@ -121,19 +126,32 @@ class Tester:
             () if test is None else test.pairs,
             0 if test is None else test.interrupted,
         )
-        return bench.judge(
-            dossier.files,
-            noise=noise,
-            seed=seed.value,
-            run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
-            progress=self._progress,
-            pairs=self._limit(finding),
-            earlier=earlier,
-            keeper=self._tests.keeper(number),
-        )
+        with self._sessions.session(dossier.proposal, bench) as progress:
+            return bench.judge(
+                dossier.files,
+                noise=noise,
+                seed=seed.value,
+                run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
+                progress=progress,
+                pairs=limit,
+                earlier=earlier,
+                keeper=self._tests.keeper(number),
+            )
 
     def _limit(self, finding: Finding | None) -> int:
         return LAST_LIMIT if finding is not None and wants_pairs(finding.report) else self._pairs
+
+
+def _further(bench: Bench, noise: Noise, test: Test, limit: int) -> int:
+    """How many pairs a session may still run; none where what is kept decides already."""
+    materials = bench.materials
+    rules = Rules(
+        pairs=limit,
+        disadvantage=materials.disadvantage,
+        control_is_baseline=materials.control_is_baseline,
+    )
+    case = Case(noise=noise, rules=rules, pairs=test.pairs, interrupted=test.interrupted)
+    return 0 if isinstance(next_step(case), Verdict) else max(1, limit - len(test.pairs))
 
 
 def wants_pairs(report: Mapping[str, Any]) -> bool:
