@@ -12,8 +12,10 @@ from typing import Final
 
 from armlx_chain.errors import UsageError
 
-__all__ = ["KEPT", "clear_environment", "require_no_keys"]
+__all__ = ["CLEARED", "KEPT", "clear_environment", "require_no_keys"]
 
+CLEARED: Final = "ARMLX_KEYLESS"
+"""Set once a process has begun again without secrets."""
 KEPT: Final = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
@@ -21,7 +23,7 @@ KEPT: Final = frozenset(
         "OPENBLAS_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS", "NO_COLOR",
         "ARMLX_HOME", "ARMLX_NETWORK", "ARMLX_STORAGE_URL", "ARMLX_DEVNET", "ARMLX_DATA", "ARMLX_UV",
         "ARMLX_OFFLINE", "ARMLX_ALLOW_NETWORK", "ARMLX_CACHE_LIMIT", "ARMLX_HOT_CEILING",
-        "ARMLX_PURE_HASHING", "ARMLX_JSON", "ARMLX_QUIET",
+        "ARMLX_PURE_HASHING", "ARMLX_JSON", "ARMLX_QUIET", CLEARED,
     }
 )  # fmt: skip
 """Everything else is dropped: passphrases, endpoints with a key in them, what other programs left."""

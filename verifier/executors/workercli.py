@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -176,9 +177,11 @@ def _at_signals(end: Callable[[], None]) -> None:
 
 
 def _become_keyless(home: Path) -> None:
-    from verifier.executors.keyless import clear_environment, require_no_keys
+    """Begin again without secrets: what a process was started with stays readable as long as it runs."""
+    from verifier.executors.keyless import CLEARED, clear_environment, require_no_keys
 
     require_no_keys(home)
     dropped = clear_environment(os.environ)
-    if dropped:
-        say(f"{len(dropped)} variables of the environment were dropped.")
+    if dropped and CLEARED not in os.environ:
+        say(f"{len(dropped)} variables of the environment are dropped.")
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, CLEARED: "1"})  # noqa: S606 (itself)

@@ -1,0 +1,294 @@
+"""Sessions in this process and behind a socket: the same verdicts, and the same care for what was begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from armlx_chain.chain.contracts import Project
+from armlx_chain.errors import AcceleratorBusy, Interrupted, UsageError, VerifierFault
+from tests.executors.places import Place, Shelf, published
+from tests.executors.sessions import BETTER, SAME, Beside, Notes, judged
+from verifier.executors.interface import Bench
+from verifier.executors.jobs import Job
+from verifier.executors.remote import RemoteExecutor, connect_to
+from verifier.executors.server import Server, listen, serve_one
+from verifier.executors.site import Backend
+from verifier.executors.wire import Line
+from verifier.model import Outcome, Reason, Role
+from verifier.records import check_log
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "shelf")
+
+
+@pytest.fixture
+def project(shelf: Shelf) -> Project:
+    return published(shelf)
+
+
+def behind_a_wire(place: Place, backend: Backend | None = None) -> RemoteExecutor:
+    """An executor whose conversations are led by threads of this process."""
+    served = place.site() if backend is None else backend
+
+    def connect() -> socket.socket:
+        here, there = socket.socketpair()
+
+        def serve() -> None:
+            line = Line(there)
+            serve_one(line, served)
+            line.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        return here
+
+    return RemoteExecutor(connect, load=lambda project: (place.load(project), ()))
+
+
+def test_a_session_behind_a_wire_gives_what_one_in_this_process_gives(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    place = Place(shelf, tmp_path / "there")
+    here, there = place.executor(), behind_a_wire(place)
+    for number, files in enumerate((BETTER, SAME)):
+        local, remote = Notes(), Notes()
+        first = judged(here.prepare(project, None), tmp_path / f"l{number}", files=files, keeper=local)
+        second = judged(there.prepare(project, None), tmp_path / f"r{number}", files=files, keeper=remote)
+        assert (first.outcome, first.reason, first.lower_bound, first.gains) == (
+            second.outcome,
+            second.reason,
+            second.lower_bound,
+            second.gains,
+        )
+        assert local.begun == remote.begun
+        assert len(remote.pairs) == len(second.pairs) > 0
+        for pair in second.pairs:
+            for record in (pair.control, pair.candidate):
+                assert record.log_path.is_relative_to(tmp_path / f"r{number}")
+                check_log(record)
+
+
+def test_before_a_candidate_runs_on_another_machine_its_start_is_kept_here(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    order: list[str] = []
+    place = Place(shelf, tmp_path / "there", at_start=lambda role, label: order.append(f"{label} {role}"))
+    keeper = Notes(lambda number: order.append(f"began {number}"))
+    judged(behind_a_wire(place).prepare(project, None), tmp_path / "runs", keeper=keeper)
+    candidates = [index for index, what in enumerate(order) if what.endswith(Role.CANDIDATE)]
+    assert candidates
+    for number, index in enumerate(candidates, start=1):
+        assert order[index - 1] == f"began {number}", order
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_stop_lets_what_was_begun_end_and_starts_nothing_more(
+    shelf: Shelf, project: Project, tmp_path: Path, behind: bool
+) -> None:
+    for at, role, pairs in ((2, Role.CANDIDATE, 2), (3, Role.CONTROL, 2), (1, Role.CANDIDATE, 1)):
+        place = Place(shelf, tmp_path / f"there{at}")
+        executor = behind_a_wire(place) if behind else place.executor()
+        bench = executor.prepare(project, None)
+
+        def stop(what: str, at: int = at, role: Role = role, executor: object = executor) -> None:
+            if what == f"pair-{at:02d}: {role} starts.":
+                executor.stop()  # type: ignore[attr-defined]
+
+        keeper = Notes()
+        with pytest.raises(Interrupted):
+            judged(
+                bench, tmp_path / f"runs{at}", files=SAME, keeper=keeper, progress=lambda p: stop(p.message)
+            )
+        assert (len(keeper.pairs), len(keeper.begun)) == (pairs, pairs), "nothing begun is lost"
+        assert executor.machines() == ()
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize(("role", "begun"), [(Role.CONTROL, 0), (Role.CANDIDATE, 1)])
+def test_a_kill_ends_the_run_and_its_record_counts_for_nothing(
+    shelf: Shelf, project: Project, tmp_path: Path, behind: bool, role: Role, begun: int
+) -> None:
+    running = threading.Event()
+    place = Place(
+        shelf,
+        tmp_path / "there",
+        seconds=600.0,
+        slow=role,
+        at_start=lambda now, _: running.set() if now is role else None,
+    )
+    executor = behind_a_wire(place) if behind else place.executor()
+    bench, keeper = executor.prepare(project, None), Notes()
+    session = Beside(lambda: judged(bench, tmp_path / "runs", keeper=keeper))
+    assert running.wait(60)
+    executor.kill()
+    with pytest.raises(Interrupted):
+        session.end()
+    assert (keeper.begun, keeper.pairs) == ([1] * begun, [])
+
+
+def test_when_the_daemon_hangs_up_its_run_is_ended_and_the_machine_is_free(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    running = threading.Event()
+    place = Place(shelf, tmp_path / "there", seconds=600.0, at_start=lambda *_: running.set())
+    site = place.site()
+    executor = behind_a_wire(place, site)
+    bench = executor.prepare(project, None)
+    session = Beside(lambda: judged(bench, tmp_path / "runs", keeper=Notes()))
+    assert running.wait(60)
+    assert executor.machines() == (), "one session a machine"
+    with pytest.raises(AcceleratorBusy):
+        site.open(Job("session", project), lambda _: None)
+    executor.kill()
+    with pytest.raises(Interrupted):
+        session.end()
+    until(lambda: site.machines() == ((place.machine, True),))
+    place.seconds = 0.0
+    again = behind_a_wire(place, site)
+    assert judged(again.prepare(project, None), tmp_path / "again").outcome is Outcome.REPRODUCED
+
+
+def test_another_control_on_the_machine_than_here_is_no_session(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    site = Place(shelf, tmp_path / "there").site()
+    site.prepare(Job("prepare", project), lambda _: None)
+    with pytest.raises(VerifierFault, match="would measure against"):
+        site.open(Job("session", project, control="0g:0x" + "33" * 32), lambda _: None)
+    assert site.machines()[0][1], "it is free again"
+
+
+def test_a_session_that_costs_more_than_it_may_is_known_from_the_runs_before(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    for executor in (
+        Place(shelf, tmp_path / "a", seconds=0.02).executor(),
+        behind_a_wire(Place(shelf, tmp_path / "b", seconds=0.02)),
+    ):
+        bench = executor.prepare(project, None)
+        assert bench.session_seconds(8) is None
+        judged(bench, tmp_path / f"runs-{id(executor)}")
+        seconds = bench.session_seconds(8)
+        assert seconds is not None
+        assert seconds >= 16 * 0.02
+
+
+# --- a process of its own ---------------------------------------------------------------------------------
+
+
+class Runner:
+    """A runner's process."""
+
+    def __init__(self, shelf: Shelf, home: Path, *, seconds: float) -> None:
+        home.mkdir()
+        self.home, self.socket = home, home / "s"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.executors.member", "--shelf", str(shelf.folder)),
+                *("--home", str(home), "--seconds", str(seconds), "--socket", str(self.socket)),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        until(self.socket.exists)
+
+    def executor(self, place: Place) -> RemoteExecutor:
+        return RemoteExecutor(connect_to(self.socket), load=lambda project: (place.load(project), ()))
+
+    def started(self) -> list[str]:
+        path = self.home / "started"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it should have happened by now"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def slow(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    found = Runner(shelf, tmp_path_factory.mktemp("r") / "h", seconds=1.0)
+    yield found
+    found.process.kill()
+    found.process.wait(60)
+
+
+def test_a_runner_that_is_killed_with_the_candidate_under_way_costs_that_pair(
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+) -> None:
+    keeper = Notes()
+    bench = slow.executor(Place(shelf, tmp_path / "daemon")).prepare(project, None)
+    session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME, keeper=keeper))
+    until(lambda: "pair-01 candidate" in " ".join(slow.started()).replace("-candidate", ""))
+    slow.process.kill()
+    verdict = session.end()
+    assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, Reason.VERIFIER_FAULT)
+    assert (keeper.begun, keeper.pairs) == ([1], [])
+    assert "gone" in verdict.explanation
+    with pytest.raises(VerifierFault, match="No runner answers"):
+        bench.noise()
+
+
+def test_the_socket_is_private_and_is_left_neither_by_a_term_nor_in_anothers_way(
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+) -> None:
+    assert stat.S_IMODE(os.stat(slow.socket).st_mode) == 0o600
+    with pytest.raises(UsageError, match="Another process"):
+        listen(slow.socket)
+    slow.process.kill()
+    slow.process.wait(60)
+    assert slow.socket.exists(), "a dead process leaves it"
+    with listen(slow.socket):
+        pass
+    other = tmp_path / "file"
+    other.write_text("mine")
+    with pytest.raises(UsageError, match="is no socket"):
+        listen(other)
+    assert other.read_text() == "mine"
+    with pytest.raises(UsageError, match="too long"):
+        listen(tmp_path / ("x" * 120))
+
+
+def test_a_runner_told_to_end_ends_its_runs_and_goes(
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+) -> None:
+    bench: Bench = slow.executor(Place(shelf, tmp_path / "daemon")).prepare(project, None)
+    session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME))
+    until(lambda: bool(slow.started()))
+    assert slow.end() == 0
+    assert session.end().reason is Reason.VERIFIER_FAULT
+    assert not slow.socket.exists()
+
+
+def test_a_server_that_closes_hangs_up_on_everybody(tmp_path: Path, shelf: Shelf, project: Project) -> None:
+    path, running = tmp_path / "s", threading.Event()
+    there = Place(shelf, tmp_path / "there", seconds=600.0, at_start=lambda *_: running.set())
+    server = Server(listen(path), there.site())
+    served = Beside(server.run)
+    here = Place(shelf, tmp_path / "here")
+    bench = RemoteExecutor(connect_to(path), load=lambda known: (here.load(known), ())).prepare(project, None)
+    session = Beside(lambda: judged(bench, tmp_path / "runs"))
+    assert running.wait(60)
+    server.close()
+    assert session.end().reason is Reason.VERIFIER_FAULT
+    served.end()
