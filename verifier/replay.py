@@ -26,7 +26,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from armlx_chain.errors import FormatError, MetricError, SigningError
+from armlx_chain.errors import FormatError, MetricError, RootFormatError, SigningError
 from armlx_chain.formats.attestation import Attestation, SignedAttestation
 from armlx_chain.formats.bundle import read_candidate
 from armlx_chain.formats.canonical import parse_canonical
@@ -44,10 +44,11 @@ from verifier.report import absolute_means, to_tree
 from verifier.samples import samples_of, statable
 from verifier.verdict.statistics import mean, upper_bound
 
-__all__ = ["BUNDLE_FACT", "Check", "Holds", "Replayed", "bindings", "replay"]
+__all__ = ["BUNDLE_FACT", "BUNDLE_SIZE_FACT", "Check", "Holds", "Replayed", "bindings", "bundle_of", "replay"]
 
 BUNDLE_FACT: Final = "bundle-root"
-"""Name of the report's fact that holds the bundle's root."""
+BUNDLE_SIZE_FACT: Final = "bundle-bytes"
+"""Names of the report's facts that hold the bundle's root and its length, which a 0G root leaves open."""
 _JUDGED: Final = (
     "rule", "outcome", "reason", "noise", "test", "gains", "mean_gain", "lower_bound", "llr", "control_mean",
     "candidate_mean", "pairs", "repeats", "accepted_here",
@@ -164,6 +165,22 @@ def bindings(pack: VerdictPack) -> tuple[Check, ...]:
     return tuple(book.checks)
 
 
+def bundle_of(report: Mapping[str, Any]) -> tuple[Root, int] | None:
+    """Root and length of the bundle that a report names; ``None`` where it names none.
+
+    Raises:
+        FormatError: what it names is no root, or no length.
+    """
+    facts = report["evidence"]
+    root, size = facts.get(BUNDLE_FACT), facts.get(BUNDLE_SIZE_FACT)
+    if root is None:
+        return None
+    try:
+        return Root.parse(root), int(size)
+    except (RootFormatError, ValueError, TypeError, AttributeError) as refused:
+        raise FormatError("The report names its bundle in a way that cannot be read.") from refused
+
+
 @dataclass(frozen=True, slots=True)
 class _Bound:
     report: dict[str, Any]
@@ -179,6 +196,9 @@ def _bindings(pack: VerdictPack, book: _Book) -> _Bound:
     attestation, signed_root = _attestation(pack.attestation, report_root, book)
     stated = report["evidence"].get(BUNDLE_FACT)
     wrong = None if stated == str(bundle_root) else f"the report names {stated}, the bundle is {bundle_root}"
+    size = report["evidence"].get(BUNDLE_SIZE_FACT)
+    if wrong is None and size != str(len(pack.bundle)):
+        wrong = f"the report names a bundle of {size} bytes, this one has {len(pack.bundle)}"
     book.note("bundle root", wrong, f"the bundle is {bundle_root}")
     return _Bound(report, report_root, bundle_root, attestation, signed_root)
 

@@ -39,6 +39,7 @@ _COMMANDS = {
     "baseline": "armlx_chain.cli.baseline:baseline",
     "publish": "armlx_chain.cli.publish:publish",
     "validate": "armlx_chain.cli.validate:validate",
+    "verify-verdict": "armlx_chain.cli.verifyverdict:verify_verdict",
     "price": "armlx_chain.cli.market:price",
     "buy": "armlx_chain.cli.trading:buy",
     "sell": "armlx_chain.cli.trading:sell",

@@ -26,7 +26,7 @@ from armlx_chain.types import Address, ProposalId, ScaledScore
 from tests.daemon.verdicts import VALIDATOR, Bench, Desk, dossier_of
 from verifier.gate import check_sources
 from verifier.model import AuditKind, Ending, Outcome, Reason, RunRecord, bpb
-from verifier.replay import BUNDLE_FACT, Holds, Replayed, bindings, replay
+from verifier.replay import BUNDLE_FACT, BUNDLE_SIZE_FACT, Holds, Replayed, bindings, replay
 from verifier.session import precheck
 from verifier.simulate import Machine
 from verifier.verdict.plain import CopyEvidence, judge_copy, without_runs
@@ -262,7 +262,8 @@ def resigned(signed: bytes, forge: Forgery) -> Replayed:
     attestation = SignedAttestation.parse(pack.attestation or b"").attestation
     bundle, report, attestation = forge(bundle, report, attestation)
     data = bundle.encode()
-    report = {**report, "evidence": {**report["evidence"], BUNDLE_FACT: str(root_of(data))}}
+    named = {BUNDLE_FACT: str(root_of(data)), BUNDLE_SIZE_FACT: str(len(data))}
+    report = {**report, "evidence": {**report["evidence"], **named}}
     written = canonical_json(report)
     attestation = replace(attestation, report_root=root_of(written))
     signature = VALIDATOR._sign_digest(attestation.digest())

@@ -41,7 +41,7 @@ from verifier.daemon.testlog import TestLog
 from verifier.executors.interface import Bench
 from verifier.model import Reason, RunRecord, Verdict
 from verifier.records import record_tree
-from verifier.replay import BUNDLE_FACT
+from verifier.replay import BUNDLE_FACT, BUNDLE_SIZE_FACT
 from verifier.report import plain, to_tree
 from verifier.verdict.constants import LAST_LIMIT, MINIMUM_GAIN
 
@@ -101,8 +101,8 @@ class PackKeeper:
         """
         try:
             bundle = self._bundle(proposal, verdict, judged_at, bench, dossier, seed).encode()
-            root = root_of(bundle)
-            named = replace(_bounded(verdict), evidence={**_facts(verdict), BUNDLE_FACT: str(root)})
+            stated = {BUNDLE_FACT: str(root_of(bundle)), BUNDLE_SIZE_FACT: str(len(bundle))}
+            named = replace(_bounded(verdict), evidence={**_facts(verdict), **stated})
             pack = VerdictPack(canonical_json(to_tree(named)), bundle).encode()
         except FormatError as error:
             # A stranger's text that no document can hold must not decide whether there is a verdict.

@@ -1,0 +1,117 @@
+"""``armlx-chain verify-verdict`` on what a validator really left behind, on files and on roots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import armlx_chain.cli.reproduce
+from armlx_chain.chain.contracts import Proposal, Status
+from armlx_chain.formats.verdictpack import VerdictPack
+from armlx_chain.storage.zerog.merkle import root_of
+from armlx_chain.types import Root
+from tests.daemon.verdicts import Desk
+from tests.faults import simulated
+from tests.faults.tinyworld import Ran, TinyWorld, call
+
+
+def verify(world: TinyWorld | None, home: Path, what: object, *extra: str) -> Ran:
+    network = [] if world is None else ["--network", "devnet"]
+    return call(["verify-verdict", str(what), *network, "--home", str(home), "--json", *extra])
+
+
+def holds(ran: Ran) -> dict[str, str]:
+    return {check["name"]: check["holds"] for check in ran.document["checks"]}
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("gain", "code"), [(0.1, 0), (0.0, 3)])
+def test_a_file_is_verified_without_a_network_and_exits_by_verdict(
+    tmp_path: Path, gain: float, code: int
+) -> None:
+    desk = Desk(tmp_path / "desk")
+    data = desk.signed(gain) if gain else desk.unsigned(gain)
+    (tmp_path / "verdict.tar").write_bytes(data)
+    ran = verify(None, tmp_path / "home", tmp_path / "verdict.tar")
+    assert (ran.code, ran.document["sound"], ran.document["signed"]) == (code, True, bool(gain)), ran.err
+    folder = verify(None, tmp_path / "home", desk.folder / "reports" / "7")
+    assert folder.document == ran.document
+
+
+@pytest.mark.unit
+def test_an_undecided_verdict_exits_with_five(tmp_path: Path) -> None:
+    Desk(tmp_path).unsigned(0.006, pairs=4)
+    assert verify(None, tmp_path / "home", tmp_path / "reports" / "7").code == 5
+
+
+@pytest.mark.unit
+def test_a_changed_file_is_a_finding(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    data = bytearray(desk.signed())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "changed.tar").write_bytes(data)
+    ran = verify(None, tmp_path / "home", tmp_path / "changed.tar")
+    assert ran.code == 3
+    signed = VerdictPack.parse(desk.pack())
+    other = VerdictPack.parse(desk.unsigned(0.0))
+    swapped = replace(signed, bundle=other.bundle).encode()
+    (tmp_path / "swapped.tar").write_bytes(swapped)
+    ran = verify(None, tmp_path / "home", tmp_path / "swapped.tar")
+    assert (ran.code, ran.document["sound"]) == (3, False)
+    assert "bundle root" in [name for name, held in holds(ran).items() if held == "no"]
+
+
+@pytest.mark.unit
+def test_what_is_neither_a_file_nor_a_root_is_a_usage_error(tmp_path: Path) -> None:
+    assert verify(None, tmp_path / "home", "no-such-thing").code == 2
+    assert verify(None, tmp_path / "home", "0g:0x" + "11" * 32, "--offline", "--chain").code == 2
+
+
+# --- roots --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> tuple[Proposal, Path]:
+    """A proposal that a validator approved, and the validator's home."""
+    monkeypatch.setattr(armlx_chain.cli.reproduce, "prepare_here", simulated.prepare)
+    monkeypatch.setattr(armlx_chain.cli.reproduce, "noise_of", simulated.noise)
+    proposal, home = world.submitted(), world.home()
+    ran = call(world.validate_arguments(home), validator=True)
+    assert ran.code == 0, ran.err
+    return world.proposal(proposal.id), home
+
+
+@pytest.mark.e2e
+def test_from_the_ledger_s_hash_alone_a_stranger_replays_the_verdict(
+    world: TinyWorld, settled: tuple[Proposal, Path], tmp_path: Path
+) -> None:
+    proposal, home = settled
+    assert proposal.status is Status.APPROVED
+    root, stranger = Root.zerog(proposal.metrics_hash), tmp_path / "stranger"
+    ran = verify(world, stranger, root, "--chain", "-o", str(tmp_path / "kept.tar"))
+    assert (ran.code, ran.document["sound"], ran.document["signed"]) == (0, True, True), (ran.out, ran.err)
+    assert ran.document["score"] == str(proposal.verified_score)
+    held = holds(ran)
+    assert [held[name] for name in ("chain", "proposal", "seed", "settlement")] == ["yes"] * 4
+    offline = verify(world, stranger, root, "--offline")
+    assert (offline.code, offline.document["bundle"]) == (0, ran.document["bundle"]), offline.err
+    (kept,) = (home / "reports").rglob("verdict.tar")
+    assert kept.read_bytes() == (tmp_path / "kept.tar").read_bytes(), "what is published is what is kept"
+    assert verify(world, tmp_path / "nobody", root, "--offline").code == 75
+    pack = VerdictPack.parse((tmp_path / "kept.tar").read_bytes())
+    assert root_of(pack.attestation or b"") == root
+
+
+@pytest.mark.e2e
+def test_a_verdict_on_another_chain_or_proposal_is_not_this_ledger_s(
+    world: TinyWorld, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path / "desk")
+    desk.signed()
+    ran = verify(world, tmp_path / "home", desk.folder / "reports" / "7", "--chain")
+    assert (ran.code, ran.document["sound"], holds(ran)["chain"]) == (3, False, "no")
