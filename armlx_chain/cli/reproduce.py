@@ -66,8 +66,8 @@ def materials_here(app: App, project_id: ProjectId) -> Materials:
     return load_here(app, project)
 
 
-def load_here(app: App, project: Project) -> Materials:
-    """What a project's record names, fetched and proven."""
+def load_here(app: App, project: Project, *, with_data: bool = True) -> Materials:
+    """What a project's record names, fetched and proven; the benchmark's files where runs are made here."""
     from verifier.environments.shards import local_folder
     from verifier.materials import load_materials
 
@@ -78,6 +78,7 @@ def load_here(app: App, project: Project) -> Materials:
         progress=say,
         local_data=local_folder(os.environ),
         earlier_bests=lambda: earlier_bests(app, project),
+        with_data=with_data,
     )
 
 

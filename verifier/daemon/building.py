@@ -37,11 +37,13 @@ from verifier.environments.choice import PythonChoice
 from verifier.session import ProgressCallback
 
 if TYPE_CHECKING:
-    from armlx_chain.chain.contracts import Proposal
+    from armlx_chain.chain.contracts import Project, Proposal
     from armlx_chain.chain.sender import TxSender
     from armlx_chain.signing.signer import Signer
+    from verifier.controls import PastBest
     from verifier.executors.interface import Executor
     from verifier.judging import Prepared
+    from verifier.materials import Materials
     from verifier.model import Noise
 
 __all__ = ["Building", "RunChoice", "Talk", "build", "executor_here"]
@@ -55,6 +57,7 @@ class RunChoice:
         pairs: Pairs after which a first session ends undecided for now.
         claim_first: Claim a review before the first run.
         drain_seconds: How long what was begun may take after the order to stop.
+        runner: Socket of the keyless process that makes the runs; ``None`` for this process.
         look: Seconds between two looks at the events; ``None`` for what suits the network.
     """
 
@@ -64,6 +67,7 @@ class RunChoice:
     despite_lost: bool = False
     claim_first: bool = False
     drain_seconds: float = 600.0
+    runner: Path | None = None
     pace: Pace = field(default_factory=Pace)
     look: float | None = None
     service: ServiceChoice = field(default_factory=ServiceChoice)
@@ -107,7 +111,7 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
     store = _store(app, signer)
     service = build_service(app, store, settler, choice.service, now=time.time, ask=_ask_to_reject())
     guard = SingleSignGuard(app.settings.guard_path)
-    executor = executor_here(app, choice.python, choice.calibrate)
+    executor = executor_here(app, choice.python, choice.calibrate, runner=choice.runner)
     drain = Drain(stop=executor.stop, kill=executor.kill, seconds=choice.drain_seconds, say=talk.say)
     shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard)
     keeper = build_housekeeper(app, service, store, settler, sender, guard, choice.service)
@@ -295,15 +299,20 @@ def _contracts(app: App, signer: Signer) -> Contracts:
     return Contracts(verifiers=verifiers, registry=wiring.registry_of(app), ledger=wiring.ledger_of(app))
 
 
-def executor_here(app: App, python: PythonChoice, calibrate: str | None) -> Executor:
-    """Sessions in this process.
+def executor_here(
+    app: App, python: PythonChoice, calibrate: str | None, *, runner: Path | None = None
+) -> Executor:
+    """Sessions in this process, or in the keyless one whose socket ``runner`` is.
 
     Raises:
-        UsageError: a shortcut of a calibration was asked for on a real network.
+        UsageError: a shortcut of a calibration was asked for on a real network, or measuring here what a
+            runner measures.
     """
     from armlx_chain.cli.reproduce import prepare_here
     from verifier.executors.local import LocalExecutor, machine_id
 
+    if runner is not None:
+        return _behind(app, runner, calibrate)
     return LocalExecutor(
         prepare=lambda project, brake: prepare_here(app, project, python, brake),
         noise=_noise_source(app, calibrate),
@@ -311,19 +320,44 @@ def executor_here(app: App, python: PythonChoice, calibrate: str | None) -> Exec
     )
 
 
+def _behind(app: App, runner: Path, calibrate: str | None) -> Executor:
+    """A runner or a cluster: it calibrates itself, and the daemon fetches no data of a benchmark."""
+    from armlx_chain.cli.reproduce import earlier_bests, load_here
+    from verifier.controls import MAX_EARLIER
+    from verifier.executors.remote import RemoteExecutor, connect_to
+
+    if calibrate is not None:
+        raise UsageError(
+            "A runner's noise is measured by the runner.",
+            next_step="Give --calibrate to armlx-validator worker, where the candidates run.",
+        )
+
+    def load(project: Project) -> tuple[Materials, Sequence[PastBest]]:
+        materials = load_here(app, project, with_data=False)
+        is_best = materials.control_note is None
+        return materials, () if is_best else earlier_bests(app, project)[:MAX_EARLIER]
+
+    return RemoteExecutor(connect_to(runner), load=load, check=_good_enough(app), say=say)
+
+
 def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:
     """The machine's noise. A shortcut is good enough to practise, never to settle other people's stakes."""
     from armlx_chain.cli.reproduce import noise_of
 
-    practice = is_practice(app)
-    if calibrate == "quick" and not practice:
+    if calibrate == "quick" and not is_practice(app):
         raise UsageError(
             "A quick calibration is for the local world only: on a real network stakes depend on it.",
             next_step="Use --calibrate full.",
         )
+    check = _good_enough(app)
+    return lambda prepared: check(noise_of(prepared, calibrate=calibrate))
 
-    def noise(prepared: Prepared) -> Noise:
-        found = noise_of(prepared, calibrate=calibrate)
+
+def _good_enough(app: App) -> Callable[[Noise], Noise]:
+    """Refuses a calibration that stakes must not depend on."""
+    practice = is_practice(app)
+
+    def check(found: Noise) -> Noise:
         if found.shortcut is not None and not practice:
             raise VerifierFault(
                 "This machine's calibration is a shortcut: " + found.shortcut,
@@ -331,7 +365,7 @@ def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise
             )
         return found
 
-    return noise
+    return check
 
 
 def _ask_to_reject() -> Callable[[Proposal, str], bool] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ import click
 from armlx_chain.cli.context import App, SignerChoice, network_options, running_options, signer_options
 from armlx_chain.cli.output import emit, say, table
 from armlx_chain.errors import EXIT_FINDING, EXIT_OK, UsageError
+from verifier.daemon.runcli import runner_option
 
 if TYPE_CHECKING:
     from armlx_chain.types import Address
@@ -23,10 +25,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--project", "project_id", type=click.IntRange(min=0), required=True, help="Project id.")
+@runner_option
 @running_options
 @signer_options
 @network_options
-def gold(app: App, key: SignerChoice, project_id: int, calibrate: str | None, python: PythonChoice) -> int:
+def gold(
+    app: App,
+    key: SignerChoice,
+    project_id: int,
+    runner: Path | None,
+    calibrate: str | None,
+    python: PythonChoice,
+) -> int:
     """Reproduce a project's published baseline here, and keep the result for --go-live.
 
     The unmodified snapshot is judged like a stranger's candidate: gate, sandbox, deadline, evaluation,
@@ -37,6 +47,7 @@ def gold(app: App, key: SignerChoice, project_id: int, calibrate: str | None, py
     Examples:
       armlx-validator gold --project 0 --account validator
       armlx-validator gold --project 0 --account validator --calibrate full
+      armlx-validator gold --project 0 --account validator --runner /run/armlx-runner/runner.sock
 
     \b
     Exit codes: 0 it passed, 3 it did not, 5 it could not be made here.
@@ -44,7 +55,7 @@ def gold(app: App, key: SignerChoice, project_id: int, calibrate: str | None, py
     from verifier.daemon.building import executor_here
 
     account = address_of(app, key)
-    executor = executor_here(app, python.absolute(), calibrate)
+    executor = executor_here(app, python.absolute(), calibrate, runner=runner)
     try:
         found = gold_run(app, account, project_id, executor)
     finally:

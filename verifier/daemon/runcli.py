@@ -27,6 +27,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_HEALTH_PORT = 9464
 
 
+def runner_option(command: F) -> F:
+    """``--runner``: where sessions run."""
+    return click.option(
+        "--runner",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Let the process at this socket make the runs: armlx-validator worker, or scheduler for several"
+        " machines. [default: this process]",
+    )(command)
+
+
 def service_options(command: F) -> F:
     """What ``run`` and ``once`` share; the command receives ``choice``."""
 
@@ -87,6 +97,7 @@ def service_options(command: F) -> F:
         show_default=True,
         help="After SIGTERM or Ctrl-C: how long a pair that was begun may take to end.",
     )
+    @runner_option
     @running_options
     @functools.wraps(command)
     def wrapper(
@@ -102,6 +113,7 @@ def service_options(command: F) -> F:
         pairs: int,
         despite_lost: bool,
         drain_seconds: float,
+        runner: Path | None,
         calibrate: str | None,
         python: PythonChoice,
         **kwargs: Any,
@@ -125,6 +137,7 @@ def service_options(command: F) -> F:
             despite_lost=despite_lost,
             claim_first=claim_first,
             drain_seconds=drain_seconds,
+            runner=runner,
             service=rules,
         )
         return command(*args, choice=choice, **kwargs)
