@@ -18,6 +18,9 @@ from verifier.daemon.rejectcli import pending as pending_command
 from verifier.daemon.runcli import once as once_command
 from verifier.daemon.runcli import run as run_validator
 from verifier.daemon.statuscli import status as status_command
+from verifier.executors.workercli import certificates as certificates_command
+from verifier.executors.workercli import scheduler as scheduler_command
+from verifier.executors.workercli import worker as worker_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +41,9 @@ cli.add_command(guard_group)
 cli.add_command(calibrate_command)
 cli.add_command(gold_command)
 cli.add_command(install_command)
+cli.add_command(worker_command)
+cli.add_command(scheduler_command)
+cli.add_command(certificates_command)
 
 
 def main() -> None:
