@@ -133,17 +133,6 @@ def test_an_interpreter_without_mlx_is_noted_and_one_with_it_computes_inside(tmp
 # -- the network --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("devnet")
-
-
-@pytest.fixture(scope="module")
-def world(world_folder: Path) -> Iterator[Devnet]:
-    with Devnet.start(world_folder) as running:
-        yield running
-
-
 @pytest.mark.integration
 def test_a_whole_healthy_machine_gives_nought(world: Devnet, world_folder: Path, tmp_path: Path) -> None:
     given = ["doctor", "--quick", "--network", "devnet", "--home", str(tmp_path), "--json"]

@@ -10,6 +10,7 @@ import click
 from armlx_chain import __version__
 from armlx_chain.cli.calibrate import calibrate as calibrate_command
 from armlx_chain.cli.main import run as run_command
+from verifier.daemon.doctorcli import doctor as doctor_command
 from verifier.daemon.goldcli import gold as gold_command
 from verifier.daemon.guardcli import guard as guard_group
 from verifier.daemon.installcli import install as install_command
@@ -41,6 +42,7 @@ cli.add_command(guard_group)
 cli.add_command(calibrate_command)
 cli.add_command(gold_command)
 cli.add_command(install_command)
+cli.add_command(doctor_command)
 cli.add_command(worker_command)
 cli.add_command(scheduler_command)
 cli.add_command(certificates_command)

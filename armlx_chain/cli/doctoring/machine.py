@@ -38,6 +38,13 @@ def machine_checks(home: Path, python: Path, *, quick: bool) -> list[Check]:
         Check("Sandbox", sandbox, lambda: _sandbox(python, quick=quick)),
         Check("Machine", "MLX inside the sandbox", lambda: _mlx(python)),
         Check("Machine", "hardware and environment", lambda: _class(python)),
+        *home_checks(home),
+    ]
+
+
+def home_checks(home: Path) -> list[Check]:
+    """Of the machine only what matters where no candidate runs: room, and the home folder."""
+    return [
         Check("Machine", "room", lambda: _room(home)),
         Check("Home", "the home folder", lambda: _home(home)),
     ]

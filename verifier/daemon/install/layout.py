@@ -114,8 +114,12 @@ class Layout:
         return self.choice.accounts is Accounts.TWO
 
     def runner_command(self) -> list[str]:
-        """What the runner's service starts. It is told of no key and of no endpoint of the chain."""
-        command = [str(self.choice.program), "worker", "--socket", str(self.socket)]
+        """What the runner's service starts. It is told of no key and of no endpoint of the chain.
+
+        It measures its noise by itself where it is not known: nobody logs in to that account to do it.
+        """
+        command = [str(self.choice.program), "worker", "--socket", str(self.socket), "--group"]
+        command += ["--calibrate", "full"]
         return [*command, *self._common(self.runner)]
 
     def signer_command(self, credentials: str) -> list[str]:
