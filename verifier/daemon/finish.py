@@ -28,6 +28,7 @@ from armlx_chain.storage.interface import Publisher
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import ScaledScore
 from verifier.daemon.announce import announce_bundle
+from verifier.daemon.listing import NOT_LISTED
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.settle import Settler
 from verifier.daemon.store import Finding, FindingState, FindingStore
@@ -44,6 +45,7 @@ class Finisher:
             operator's standing order, has consented and the day has room for it.
         folder_of: The report folder of a proposal.
         packs: Keep what every verdict rests on.
+        is_listed: Whether this account is on the allow-list of verifiers now.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Finisher:
         consent: Callable[[Proposal, Mapping[str, Any]], str | None],
         folder_of: Callable[[int], Path],
         packs: PackKeeper,
+        is_listed: Callable[[], bool],
     ) -> None:
         self._registry = registry
         self._settler = settler
@@ -70,6 +73,7 @@ class Finisher:
         self._consent = consent
         self._folder_of = folder_of
         self._packs = packs
+        self._is_listed = is_listed
 
     def carry_on(self, proposal: Proposal, finding: Finding) -> Result:
         """From a stored draft to a settled proposal; every step is safe to repeat."""
@@ -172,6 +176,12 @@ class Finisher:
         if now is Standing.ENDING:
             return self._result(
                 finding, Step.WAITING, "the lease ends too soon to settle safely; it is renewed afterwards"
+            )
+        if not self._is_listed():
+            return self._result(
+                finding,
+                Step.WAITING,
+                f"this account {NOT_LISTED} any more; nothing is signed or sent until it is again",
             )
         forbidden = self._mode(proposal.id)
         if forbidden is not None:
