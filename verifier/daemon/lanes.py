@@ -22,7 +22,7 @@ from verifier.model import Noise, Pair, Verdict
 from verifier.session import Keeper, Progress, ProgressCallback
 from verifier.verdict.earlier import Earlier, Subject
 
-__all__ = ["Baton", "Board", "Item", "SharedBench", "run_lanes"]
+__all__ = ["Baton", "Board", "Item", "SharedBench", "run_lanes", "shared"]
 
 
 class Baton:
@@ -71,7 +71,7 @@ class Board:
         self._is_closed = False
 
     def take(self, machine: str | None) -> Item | None:
-        """The next item for a lane, or ``None``; waits while only projects of other lanes have some."""
+        """The next item for a lane, or ``None``; waits while what it may take stands behind others."""
         with self._changed:
             while not self._is_closed and self._items:
                 found = self._free_for(machine)
@@ -79,7 +79,7 @@ class Board:
                     self._items.remove(found)
                     self._busy.add(found.project)
                     return found
-                if not self._busy:
+                if not any(self._may_take(item, machine) for item in self._items):
                     return None  # the rest is for other lanes, which are there
                 self._changed.wait()
             return None
@@ -233,6 +233,22 @@ class SharedBench:
                 earlier=earlier,
                 keeper=shared,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _StatingBench(SharedBench):
+    """One whose machine states the facts behind its environment's digest."""
+
+    @property
+    def environment_facts(self) -> Mapping[str, str]:
+        facts: Mapping[str, str] = getattr(self.inner, "environment_facts", {})
+        return facts
+
+
+def shared(bench: Bench, baton: Baton) -> SharedBench:
+    """The same bench, whose long work is done without the baton."""
+    kind = _StatingBench if hasattr(bench, "environment_facts") else SharedBench
+    return kind(bench, baton)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from armlx_chain.types import ProjectId, ProposalId
 from verifier.daemon.cyclelog import CycleLog, Phase
 from verifier.daemon.finish import Finisher
 from verifier.daemon.judge import Contracts, Judge, Library
-from verifier.daemon.lanes import Baton, Board, Item, SharedBench, run_lanes
+from verifier.daemon.lanes import Baton, Board, Item, run_lanes, shared
 from verifier.daemon.listing import require_listed
 from verifier.daemon.mode import Mode, ModeKeeper
 from verifier.daemon.observer import Observer
@@ -260,7 +260,7 @@ class Validator:
         known = self._benches.get(machine)
         if known is None or known[0] != key:
             self._benches.pop(machine, None)
-            known = key, SharedBench(self._executor.prepare(project, machine), self._baton)
+            known = key, shared(self._executor.prepare(project, machine), self._baton)
             self._benches[machine] = known
         return known[1]
 
