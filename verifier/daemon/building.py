@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,13 @@ import click
 from armlx_chain.cli import wiring
 from armlx_chain.cli.context import App
 from armlx_chain.cli.output import say
-from armlx_chain.errors import UsageError, VerifierFault
+from armlx_chain.errors import UsageError
 from armlx_chain.formats.typed import Domain
 from armlx_chain.signing.guard import SingleSignGuard
+from verifier.daemon.agreement import Agreement
 from verifier.daemon.drain import Drain
 from verifier.daemon.events import Events
+from verifier.daemon.executing import executor_here, unsafe
 from verifier.daemon.finish import Finisher
 from verifier.daemon.judge import Contracts, Judge, Library
 from verifier.daemon.listing import require_listed
@@ -37,14 +39,10 @@ from verifier.environments.choice import PythonChoice
 from verifier.session import ProgressCallback
 
 if TYPE_CHECKING:
-    from armlx_chain.chain.contracts import Project, Proposal
+    from armlx_chain.chain.contracts import Proposal
     from armlx_chain.chain.sender import TxSender
     from armlx_chain.signing.signer import Signer
-    from verifier.controls import PastBest
     from verifier.executors.interface import Executor
-    from verifier.judging import Prepared
-    from verifier.materials import Materials
-    from verifier.model import Noise
 
 __all__ = ["Building", "RunChoice", "Talk", "build", "executor_here"]
 
@@ -58,7 +56,10 @@ class RunChoice:
         claim_first: Claim a review before the first run.
         drain_seconds: How long what was begun may take after the order to stop.
         runner: Socket of the keyless process that makes the runs; ``None`` for this process.
+        one_account: Sign although strangers' code runs under the account that holds the key.
         look: Seconds between two looks at the events; ``None`` for what suits the network.
+        agree: How many of this operator's machines must agree before anything is signed.
+        opinions: The folder in which they tell each other what they found.
     """
 
     python: PythonChoice
@@ -68,8 +69,11 @@ class RunChoice:
     claim_first: bool = False
     drain_seconds: float = 600.0
     runner: Path | None = None
+    one_account: bool = False
     pace: Pace = field(default_factory=Pace)
     look: float | None = None
+    agree: int = 1
+    opinions: Path | None = None
     service: ServiceChoice = field(default_factory=ServiceChoice)
 
 
@@ -109,7 +113,8 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
     sender = app.sender(signer)
     settler = Settler(sender=sender, ledger=contracts.ledger)
     store = _store(app, signer)
-    service = build_service(app, store, settler, choice.service, now=time.time, ask=_ask_to_reject())
+    rules = replace(choice.service, held=unsafe(app, signer, choice.runner, one_account=choice.one_account))
+    service = build_service(app, store, settler, rules, now=time.time, ask=_ask_to_reject())
     guard = SingleSignGuard(app.settings.guard_path)
     executor = executor_here(app, choice.python, choice.calibrate, runner=choice.runner)
     drain = Drain(stop=executor.stop, kill=executor.kill, seconds=choice.drain_seconds, say=talk.say)
@@ -146,7 +151,8 @@ class _Shop:
     guard: SingleSignGuard
 
     def validator(self, executor: Executor, drain: Drain) -> Validator:
-        packs, library = self._packs(), self._library()
+        agreement = _agreement(self.choice)
+        packs, library = self._packs(agreement), self._library()
         finisher = Finisher(
             registry=self.contracts.registry,
             settler=self.settler,
@@ -159,6 +165,7 @@ class _Shop:
             folder_of=self.folder_of,
             packs=packs,
             is_listed=lambda: self.contracts.verifiers.is_verifier(self.signer.address),
+            agreement=agreement,
         )
         return Validator(
             contracts=self.contracts,
@@ -209,7 +216,7 @@ class _Shop:
             claim_first=self.choice.claim_first,
         )
 
-    def _packs(self) -> PackKeeper:
+    def _packs(self, agreement: Agreement | None) -> PackKeeper:
         network = self.app.settings.network
         return PackKeeper(
             domain=Domain(network.chain_id, network.proposal_ledger),
@@ -217,6 +224,7 @@ class _Shop:
             validator=self.signer.address,
             folder_of=self.folder_of,
             tests=self.store.tests,
+            agreement=agreement,
         )
 
     def _library(self) -> Library:
@@ -278,6 +286,18 @@ class _Shop:
         return check
 
 
+def _agreement(choice: RunChoice) -> Agreement | None:
+    """Opinions are told wherever there is a folder for them; to ask for others takes one."""
+    if choice.opinions is not None:
+        return Agreement(choice.opinions.absolute(), needed=choice.agree)
+    if choice.agree > 1:
+        raise UsageError(
+            f"{choice.agree} machines must agree, but there is no folder in which they could.",
+            next_step="Give --opinions FOLDER, one that all of them can write into.",
+        )
+    return None
+
+
 def _shown(numbers: Sequence[int], most: int = 10) -> str:
     return ", ".join(str(number) for number in numbers[:most]) + (" …" if len(numbers) > most else "")
 
@@ -297,75 +317,6 @@ def _contracts(app: App, signer: Signer) -> Contracts:
     verifiers = VerifierRegistry(app.rpc, app.settings.network.verifier_registry)
     require_listed(verifiers, signer.address)
     return Contracts(verifiers=verifiers, registry=wiring.registry_of(app), ledger=wiring.ledger_of(app))
-
-
-def executor_here(
-    app: App, python: PythonChoice, calibrate: str | None, *, runner: Path | None = None
-) -> Executor:
-    """Sessions in this process, or in the keyless one whose socket ``runner`` is.
-
-    Raises:
-        UsageError: a shortcut of a calibration was asked for on a real network, or measuring here what a
-            runner measures.
-    """
-    from armlx_chain.cli.reproduce import prepare_here
-    from verifier.executors.local import LocalExecutor, machine_id
-
-    if runner is not None:
-        return _behind(app, runner, calibrate)
-    return LocalExecutor(
-        prepare=lambda project, brake: prepare_here(app, project, python, brake),
-        noise=_noise_source(app, calibrate),
-        machine=machine_id(app.home),
-    )
-
-
-def _behind(app: App, runner: Path, calibrate: str | None) -> Executor:
-    """A runner or a cluster: it calibrates itself, and the daemon fetches no data of a benchmark."""
-    from armlx_chain.cli.reproduce import earlier_bests, load_here
-    from verifier.controls import MAX_EARLIER
-    from verifier.executors.remote import RemoteExecutor, connect_to
-
-    if calibrate is not None:
-        raise UsageError(
-            "A runner's noise is measured by the runner.",
-            next_step="Give --calibrate to armlx-validator worker, where the candidates run.",
-        )
-
-    def load(project: Project) -> tuple[Materials, Sequence[PastBest]]:
-        materials = load_here(app, project, with_data=False)
-        is_best = materials.control_note is None
-        return materials, () if is_best else earlier_bests(app, project)[:MAX_EARLIER]
-
-    return RemoteExecutor(connect_to(runner), load=load, check=_good_enough(app), say=say)
-
-
-def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:
-    """The machine's noise. A shortcut is good enough to practise, never to settle other people's stakes."""
-    from armlx_chain.cli.reproduce import noise_of
-
-    if calibrate == "quick" and not is_practice(app):
-        raise UsageError(
-            "A quick calibration is for the local world only: on a real network stakes depend on it.",
-            next_step="Use --calibrate full.",
-        )
-    check = _good_enough(app)
-    return lambda prepared: check(noise_of(prepared, calibrate=calibrate))
-
-
-def _good_enough(app: App) -> Callable[[Noise], Noise]:
-    """Refuses a calibration that stakes must not depend on."""
-    practice = is_practice(app)
-
-    def check(found: Noise) -> Noise:
-        if found.shortcut is not None and not practice:
-            raise VerifierFault(
-                "This machine's calibration is a shortcut: " + found.shortcut,
-                next_step="Measure it in full: armlx-validator calibrate --project N, or --calibrate full.",
-            )
-        return found
-
-    return check
 
 
 def _ask_to_reject() -> Callable[[Proposal, str], bool] | None:

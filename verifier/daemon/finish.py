@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from armlx_chain.chain.basis import Basis, Standing
 from armlx_chain.chain.contracts import ProjectRegistry, Proposal
 from armlx_chain.errors import GuardRefused, PreconditionFailed
 from armlx_chain.formats.attestation import Attestation
+from armlx_chain.protocol.score import chained_score
 from armlx_chain.signing.eip712 import guard_key, sign_attestation
 from armlx_chain.signing.guard import SingleSignGuard
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.interface import Publisher
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import ScaledScore
+from verifier.daemon.agreement import Agreement, Opinion
 from verifier.daemon.announce import announce_bundle
 from verifier.daemon.listing import NOT_LISTED
 from verifier.daemon.results import Result, Step, result_of
@@ -46,6 +49,7 @@ class Finisher:
         folder_of: The report folder of a proposal.
         packs: Keep what every verdict rests on.
         is_listed: Whether this account is on the allow-list of verifiers now.
+        agreement: Of this operator's machines, where several must agree before anything is signed.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Finisher:
         folder_of: Callable[[int], Path],
         packs: PackKeeper,
         is_listed: Callable[[], bool],
+        agreement: Agreement | None = None,
     ) -> None:
         self._registry = registry
         self._settler = settler
@@ -74,6 +79,7 @@ class Finisher:
         self._folder_of = folder_of
         self._packs = packs
         self._is_listed = is_listed
+        self._agreement = agreement
 
     def carry_on(self, proposal: Proposal, finding: Finding) -> Result:
         """From a stored draft to a settled proposal; every step is safe to repeat."""
@@ -110,9 +116,10 @@ class Finisher:
         basis: Basis | None,
     ) -> Result:
         if not self._is_committed(finding, attestation):
-            hindrance = self._hindrance(proposal, finding, basis)
+            hindrance = self._hindrance(proposal, finding, basis, unsigned=(attestation, report))
             if hindrance is not None:
                 return hindrance
+            attestation = self._agreed(proposal, finding, attestation, report)
         signed = finding.attestation or self._sign(attestation)
         if signed is None:
             return self._result(
@@ -124,7 +131,7 @@ class Finisher:
         metrics = root_of(signed)
         self._store.signed(proposal.id, signed, str(metrics))
         if not self._settler.was_settled(proposal, metrics):
-            hindrance = self._hindrance(proposal, finding, basis, has_consent=True)
+            hindrance = self._hindrance(proposal, finding, basis)
             if hindrance is not None:
                 return hindrance
             if basis is not None:
@@ -158,10 +165,36 @@ class Finisher:
         """Whether the verdict was signed, or may have been: once in the guard, no other can follow it."""
         return finding.attestation is not None or self._guard.recorded(guard_key(attestation)) is not None
 
+    def _agreed(
+        self, proposal: Proposal, finding: Finding, attestation: Attestation, report: bytes
+    ) -> Attestation:
+        """The attestation with the lowest bound of the machines that agree, kept before it is signed."""
+        if self._agreement is None or attestation.lower_bound is None:
+            return attestation
+        lowest = self._agreement.lowest(Opinion.of(attestation, report))
+        if lowest is None or lowest >= attestation.lower_bound:
+            return attestation
+        score = None
+        if attestation.verified_score is not None:
+            score = chained_score(attestation.current_best, lowest)
+        agreed = replace(attestation, lower_bound=lowest, verified_score=score)
+        papers = json.loads(finding.draft or b"{}") | {"attestation": agreed.encode().decode()}
+        self._store.judged(proposal.id, finding.state, finding.report, json.dumps(papers).encode())
+        return agreed
+
     def _hindrance(
-        self, proposal: Proposal, finding: Finding, basis: Basis | None, *, has_consent: bool = False
+        self,
+        proposal: Proposal,
+        finding: Finding,
+        basis: Basis | None,
+        *,
+        unsigned: tuple[Attestation, bytes] | None = None,
     ) -> Result | None:
         """Why nothing is signed or sent now, if something stands against it.
+
+        Args:
+            unsigned: The draft and its report, before there is a signature: only then machines and persons
+                are asked.
 
         Raises:
             PreconditionFailed: somebody else settled it, or the basis moved.
@@ -186,7 +219,11 @@ class Finisher:
         forbidden = self._mode(proposal.id)
         if forbidden is not None:
             return self._result(finding, Step.LEFT, forbidden)
-        if basis is None and not has_consent:
+        if unsigned is not None and self._agreement is not None:
+            alone = self._agreement.hindrance(Opinion.of(*unsigned))
+            if alone is not None:
+                return self._result(finding, Step.WAITING, alone)
+        if basis is None and unsigned is not None:
             waits = self._consent(proposal, finding.report)
             return None if waits is None else self._result(finding, Step.WAITING, waits)
         return None

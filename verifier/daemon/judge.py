@@ -54,6 +54,7 @@ from verifier.daemon.dossier import AnotherAuthor, Dossier, EvidenceRefused, rea
 from verifier.daemon.finish import Finisher
 from verifier.daemon.gold import gold_key
 from verifier.daemon.mode import ModeKeeper
+from verifier.daemon.others import other_verdicts
 from verifier.daemon.permits import Left, Permits
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.seed import Seed, read_seed
@@ -272,12 +273,19 @@ class Judge:
         return replace(verdict, flags=(*verdict.flags, *alike), evidence=facts)
 
     def _alike(self, proposal: Proposal, dossier: Dossier) -> tuple[str, ...]:
-        """Who else's candidate it resembles; said in the report, and nothing more."""
+        """Whose candidate it resembles, and what others attested; said in the report, and nothing more."""
         others = self._library.frontier.read().of_project(proposal.project_id)
         known = self._library.copies.compared_with(proposal, others, self._library.storage)
         author = dossier.authorship.miner
         mine = Seen(proposal.id, proposal.miner, author, dossier.candidate_root, fingerprint(dossier.files))
-        return flags(mine, known)
+        attested = other_verdicts(
+            proposal,
+            others,
+            self._library.storage,
+            domain=Domain(self._rpc.expected_chain_id, self._contracts.ledger.address),
+            account=self._settler.account,
+        )
+        return *flags(mine, known), *attested
 
     def _noted(
         self,

@@ -35,6 +35,7 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, Root
 from verifier.calibrationfile import encode_noise
 from verifier.copies import control_likeness
+from verifier.daemon.agreement import MACHINE_FACT, Agreement, Opinion
 from verifier.daemon.dossier import Dossier
 from verifier.daemon.seed import Seed
 from verifier.daemon.testlog import TestLog
@@ -72,6 +73,7 @@ class PackKeeper:
     Attributes:
         folder_of: The report folder of a proposal.
         tests: Knows how many pairs of a test were interrupted.
+        agreement: Is told every opinion, where several machines must agree.
     """
 
     domain: Domain
@@ -79,6 +81,7 @@ class PackKeeper:
     validator: Address
     folder_of: Callable[[int], Path]
     tests: TestLog
+    agreement: Agreement | None = None
 
     def note(
         self,
@@ -99,6 +102,8 @@ class PackKeeper:
         Raises:
             VerifierFault: the pack cannot be written.
         """
+        if bench is not None:
+            verdict = replace(verdict, evidence={**verdict.evidence, MACHINE_FACT: bench.machine_id})
         try:
             bundle = self._bundle(proposal, verdict, judged_at, bench, dossier, seed).encode()
             stated = {BUNDLE_FACT: str(root_of(bundle)), BUNDLE_SIZE_FACT: str(len(bundle))}
@@ -109,7 +114,33 @@ class PackKeeper:
             log.warning("proposal %s: its verdict leaves no bundle: %s", proposal.id, error.message)
             return verdict
         self._write(proposal.id, pack)
+        if bench is not None and self.agreement is not None:
+            self._state(self.agreement, proposal, verdict, judged_at, bench)
         return named
+
+    def _state(
+        self, agreement: Agreement, proposal: Proposal, verdict: Verdict, judged_at: int, bench: Bench
+    ) -> None:
+        """Tell this operator's other machines. What will be signed is told again before it is."""
+        materials = bench.materials
+        opinion = Opinion(
+            domain=self.domain,
+            genesis_hash=self.genesis_hash,
+            proposal_id=proposal.id,
+            candidate_root=Root.zerog(proposal.code_hash),
+            control_root=materials.control_root,
+            current_best=materials.project.best_score,
+            rule_id=verdict.rule,
+            outcome=verdict.outcome.value,
+            reason=verdict.reason.value,
+            lower_bound=verdict.lower_bound,
+            machine=bench.machine_id,
+            decided_at=judged_at,
+        )
+        try:
+            agreement.state(opinion)
+        except (VerifierFault, FormatError) as error:
+            log.warning("the opinion on proposal %s is not told: %s", proposal.id, error.message)
 
     def attest(self, proposal_id: int, report: bytes, attestation: bytes) -> bytes | None:
         """Put the attestation on a report, signed or not yet, into the pack; returns the bundle.
