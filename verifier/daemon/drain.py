@@ -50,6 +50,7 @@ class Drain:
         self._say = say
         self._asked = threading.Event()
         self._ended = threading.Event()
+        self._turn = threading.Lock()
 
     @property
     def is_asked(self) -> bool:
@@ -62,9 +63,10 @@ class Drain:
 
     def ask(self) -> None:
         """Stop: what was begun may end."""
-        if self._asked.is_set():
-            return
-        self._asked.set()
+        with self._turn:
+            if self._asked.is_set():
+                return
+            self._asked.set()
         self._say(f"stopping: what was begun may take {self._seconds:g} s more; once more stops at once")
         self._stop()
         threading.Thread(target=self._enforce, name="drain", daemon=True).start()

@@ -103,7 +103,7 @@ class ModeKeeper:
     Args:
         practice: The local world, where a validator starts live and needs no gold run to judge.
         now: Seconds since 1970, UTC.
-        is_held_dry: Dry as long as this process runs, whatever is recorded.
+        held: Why it is dry as long as this process runs, whatever is recorded; ``None`` where it is not.
     """
 
     def __init__(
@@ -113,16 +113,16 @@ class ModeKeeper:
         *,
         practice: bool,
         now: Callable[[], float],
-        is_held_dry: bool = False,
+        held: str | None = None,
     ) -> None:
         self._db = database
         self._where = where
         self._practice = practice
         self._now = now
-        self._is_held_dry = is_held_dry
+        self._held = held
 
     def current(self) -> Mode:
-        if self._is_held_dry:
+        if self._held is not None:
             return Mode.DRY
         row = self._row()
         if row is None:
@@ -131,8 +131,8 @@ class ModeKeeper:
 
     def why(self) -> str:
         """Why the mode is what it is, and how to leave it if it is dry."""
-        if self._is_held_dry:
-            return "It was started with --dry."
+        if self._held is not None:
+            return self._held
         row = self._row()
         if row is not None:
             return str(row[1])

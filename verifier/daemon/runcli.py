@@ -16,6 +16,7 @@ from armlx_chain.cli.output import emit, say
 from armlx_chain.errors import Interrupted
 
 if TYPE_CHECKING:
+    from armlx_chain.signing.signer import Signer
     from verifier.daemon.building import RunChoice, Talk
     from verifier.daemon.cyclelog import CycleRow
     from verifier.daemon.results import Result
@@ -97,6 +98,30 @@ def service_options(command: F) -> F:
         show_default=True,
         help="After SIGTERM or Ctrl-C: how long a pair that was begun may take to end.",
     )
+    @click.option(
+        "--one-account",
+        is_flag=True,
+        help="Sign although strangers' code runs under this account: whoever gets out of the sandbox has the"
+        " key.",
+    )
+    @click.option(
+        "--unsigned",
+        metavar="ADDRESS",
+        help="Judge for this validator without its key; verdicts are left unsigned.",
+    )
+    @click.option(
+        "--agree",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        metavar="M",
+        help="Sign only what M of your machines found, this one included; the lowest bound counts.",
+    )
+    @click.option(
+        "--opinions",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder in which your machines tell each other what they found.",
+    )
     @runner_option
     @running_options
     @functools.wraps(command)
@@ -113,6 +138,10 @@ def service_options(command: F) -> F:
         pairs: int,
         despite_lost: bool,
         drain_seconds: float,
+        one_account: bool,
+        unsigned: str | None,
+        agree: int,
+        opinions: Path | None,
         runner: Path | None,
         calibrate: str | None,
         python: PythonChoice,
@@ -138,9 +167,14 @@ def service_options(command: F) -> F:
             claim_first=claim_first,
             drain_seconds=drain_seconds,
             runner=runner,
+            one_account=one_account,
+            agree=agree,
+            opinions=opinions,
             service=rules,
         )
-        return command(*args, choice=choice, **kwargs)
+        if one_account and not unsigned:
+            say("warning: strangers' code runs under the account that holds the key")
+        return command(*args, choice=choice, unsigned=unsigned, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
@@ -149,7 +183,7 @@ def service_options(command: F) -> F:
 @service_options
 @signer_options
 @network_options
-def once(app: App, key: SignerChoice, choice: RunChoice) -> int:
+def once(app: App, key: SignerChoice, choice: RunChoice, unsigned: str | None) -> int:
     """One pass: bring every open proposal as far as it can be brought now.
 
     Exits 0 when every proposal reached its due state, whatever the verdicts.
@@ -163,7 +197,7 @@ def once(app: App, key: SignerChoice, choice: RunChoice) -> int:
     from verifier.daemon.building import Talk, build
     from verifier.daemon.observer import Silent
 
-    signer = key.load(app)
+    signer = _signer(app, key, unsigned)
     built = build(app, signer, choice, Talk(Silent(), say, show_progress))
     try:
         with built.drain.on_signals():
@@ -209,6 +243,7 @@ def run(
     app: App,
     key: SignerChoice,
     choice: RunChoice,
+    unsigned: str | None,
     poll: float,
     look: float | None,
     cycles: int | None,
@@ -234,7 +269,7 @@ def run(
     from verifier.daemon.building import build
     from verifier.daemon.watching import redactor_of, watched
 
-    signer = key.load(app)
+    signer = _signer(app, key, unsigned)
     choice = replace(choice, pace=replace(choice.pace, poll=poll), look=look)
     redactor = redactor_of(app, [signer.address], key=key)
     port = None if no_health else health_port
@@ -256,6 +291,12 @@ def run(
     done = [_cycle_json(row) for row in reversed(built.store.cycles.cycles())]
     emit({"cycles": done, "drained": built.drain.is_asked}, ["Stopped in order."], as_json=app.as_json)
     return 0
+
+
+def _signer(app: App, key: SignerChoice, unsigned: str | None) -> Signer:
+    from verifier.daemon.nokey import NoKey
+
+    return key.load(app) if unsigned is None else NoKey(unsigned)
 
 
 def _talk(eyes: Eyes) -> Talk:

@@ -35,6 +35,7 @@ class ServiceChoice:
         max_rejections: Rejections in a UTC day.
         go_live: Leave dry mode.
         dry: Sign and send nothing in this run, whatever the mode.
+        held: Why it signs nothing in this run, if something else than ``dry`` demands it.
         policy: The validator's own policy, instead of what lies in the home.
         expire_others: Expire proposals that this validator had nothing to do with.
         collect_from: Fewest tokens of a credit that are collected; 0 to collect nothing.
@@ -44,6 +45,7 @@ class ServiceChoice:
     max_rejections: int = MAX_REJECTIONS
     go_live: bool = False
     dry: bool = False
+    held: str | None = None
     policy: Path | None = None
     expire_others: bool = False
     collect_from: int = 1
@@ -88,13 +90,17 @@ def build_service(
     database, where = store.database, store.where
     passed_over = PassedOver(database, where)
     policy = own_policy(app.home / "policies", domain_of(app), settler.account, stated=choice.policy)
-    modes = ModeKeeper(database, where, practice=is_practice(app), now=now, is_held_dry=choice.dry)
+    modes = ModeKeeper(database, where, practice=is_practice(app), now=now, held=_held(choice))
     if choice.go_live:
         modes.go_live()
     rejections = Rejections(
         database, where, now=now, auto=choice.auto_reject, most=choice.max_rejections, ask=ask
     )
     return Service(Admission(policy, passed_over), passed_over, Usage(database, where), modes, rejections)
+
+
+def _held(choice: ServiceChoice) -> str | None:
+    return "It was started with --dry." if choice.dry else choice.held
 
 
 def build_housekeeper(
