@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -285,16 +285,14 @@ def findings(stage: Stage, running: Daemon, day: Day, least: int) -> list[str]:
     return wrong if runs >= least else [*wrong, f"only {runs} runs were made, not {least}"]
 
 
-def figures(running: Daemon, day: Day, wall: float, own_cpu: float) -> dict[str, Any]:
+def figures(running: Daemon, handed: Sequence[Handed], wall: float, own_cpu: float) -> dict[str, Any]:
     """What it did, and what it cost beside the training."""
     runs = [event["fields"] for event in running.of("run ended")]
     cycles = [event["fields"]["seconds"] for event in running.of("cycle ended")]
     in_runs, ends = sum(run["seconds"] for run in runs), running.ends()
     return {
-        "proposals": len(day.handed),
-        "outcomes": dict(
-            Counter(str(ends[one.number]["outcome"]) for one in day.handed if one.number in ends)
-        ),
+        "proposals": len(handed),
+        "outcomes": dict(Counter(str(ends[one.number]["outcome"]) for one in handed if one.number in ends)),
         "cycles": len(cycles),
         "runs": len(runs),
         "run_wall_s": round(in_runs, 1),
@@ -344,7 +342,7 @@ def main() -> int:
         with daemon(stage) as running:
             live(stage, running, day, options.runs)
             own_cpu = running.own_cpu_seconds()
-        shown = figures(running, day, time.monotonic() - began, own_cpu)
+        shown = figures(running, day.handed, time.monotonic() - began, own_cpu)
         wrong = findings(stage, running, day, options.runs)
     say("")
     for name, value in shown.items():
