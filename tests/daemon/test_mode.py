@@ -163,7 +163,7 @@ def test_the_local_world_starts_live_and_falls_dry_by_the_same_rules(database: s
 
 def test_a_process_held_dry_changes_nothing_for_the_next_one(database: sqlite3.Connection) -> None:
     live(database)
-    held = keeper(database, is_held_dry=True)
+    held = keeper(database, held="It was started with --dry.")
     assert (held.current(), "--dry" in held.why(), held.hindrance(1) is None) == (Mode.DRY, True, False)
     assert keeper(database).current() is Mode.LIVE
 
@@ -180,7 +180,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(events=EVENTS)
 def test_every_history_of_events_ends_in_the_mode_that_a_small_model_gives(
     events: list[tuple[str, int]],
