@@ -83,11 +83,13 @@ class Talk:
 
     Attributes:
         show: Shows a session's progress to a person.
+        clean: Takes secrets out of what is said of a proposal.
     """
 
     observer: Observer
     say: Callable[[str], None]
     show: ProgressCallback
+    clean: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class _Shop:
             modes=self.service.modes,
             executor=executor,
             require_whole=self._require_whole(),
-            surroundings=Surroundings(self.talk.observer, lambda: drain.is_asked),
+            surroundings=Surroundings(self.talk.observer, lambda: drain.is_asked, clean=self.talk.clean),
         )
 
     def _judge(self, finisher: Finisher, packs: PackKeeper, library: Library) -> Judge:

@@ -21,8 +21,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from armlx_chain.chain.contracts import Project, Proposal
 from armlx_chain.errors import (
@@ -68,10 +68,12 @@ class Surroundings:
         is_draining: Whether no new proposal is to be looked at.
         wall: Seconds since 1970, UTC.
         steady: A clock that never jumps, in seconds.
+        clean: Takes secrets out of what is said of a proposal, before it is kept and shown.
     """
 
     observer: Observer
     is_draining: Callable[[], bool] = lambda: False
+    clean: Callable[[str], str] = str
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
 
@@ -115,6 +117,7 @@ class Validator:
         self._baton = Baton()
         self._benches: dict[str, tuple[tuple[ProjectId, bytes, int], Bench]] = {}
         self._blocked: set[ProjectId] = set()
+        self._records: Mapping[ProposalId, Proposal] = {}
 
     def run(self, results: list[Result] | None = None) -> list[Result]:
         """Bring every open proposal as far as it can be brought now.
@@ -138,7 +141,7 @@ class Validator:
 
     def _pass(self, results: list[Result]) -> None:
         require_listed(self._contracts.verifiers, self._settler.account)
-        proposals = self._frontier.read().proposals
+        self._records = proposals = self._frontier.read().proposals
         self._require_whole(proposals.values())
         self._blocked.clear()
         machines = self._machines()
@@ -179,7 +182,8 @@ class Validator:
             if self._is_ours(known):
                 project = frontier.projects.get(known.project_id)
                 best = None if project is None else str(int(project.best_score))
-                due.append(Item(int(number), int(known.project_id), self._pinned(int(number), best)))
+                pinned = None if self._is_final(known.id) else self._pinned(int(number), best)
+                due.append(Item(int(number), int(known.project_id), pinned))
         return due
 
     def _pinned(self, number: int, best: str | None) -> str | None:
@@ -198,15 +202,27 @@ class Validator:
                 )
 
     def _timed(self, item: Item, machine: str | None) -> Result | None:
-        proposal = self._contracts.ledger.find_proposal(item.number)  # the pass may have taken hours since
+        proposal = self._present(ProposalId(item.number))
         if proposal is None or not self._is_ours(proposal):
             return None
         observer, began = self._around.observer, self._around.steady()
         observer.proposal_began(item.number, item.project)
-        result = self._look(proposal, machine, item.machine)
+        found = self._look(proposal, machine, item.machine)
+        result = replace(found, sentence=self._around.clean(found.sentence))
         self._note(item, result)
         observer.proposal_ended(result, self._around.steady() - began)
         return result
+
+    def _present(self, number: ProposalId) -> Proposal | None:
+        """The record as it is now: the pass may have taken hours since it began. What came to its end here is
+        not asked for again, or hundreds of proposals that wait for their expiry would slow every cycle."""
+        if self._is_final(number):
+            return self._records.get(number)
+        return self._contracts.ledger.find_proposal(number)
+
+    def _is_final(self, number: ProposalId) -> bool:
+        finding = self._store.find(number)
+        return finding is not None and finding.state in FINAL
 
     def _look(self, proposal: Proposal, machine: str | None, pinned: str | None) -> Result:
         if proposal.project_id in self._blocked:

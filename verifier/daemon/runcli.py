@@ -196,9 +196,11 @@ def once(app: App, key: SignerChoice, choice: RunChoice, unsigned: str | None) -
     from armlx_chain.cli.reproduce import show_progress
     from verifier.daemon.building import Talk, build
     from verifier.daemon.observer import Silent
+    from verifier.daemon.watching import redactor_of
 
     signer = _signer(app, key, unsigned)
-    built = build(app, signer, choice, Talk(Silent(), say, show_progress))
+    clean = redactor_of(app, [signer.address], key=key).clean
+    built = build(app, signer, choice, Talk(Silent(), say, show_progress, clean))
     try:
         with built.drain.on_signals():
             cycle = built.daemon.cycle("once")
@@ -266,6 +268,7 @@ def run(
     Exit codes: 0 told to stop, or --cycles done; 1 a person must act (the message says what); 2 usage;
     4 key or passphrase, or the guard refuses.
     """
+    from verifier.daemon.alarms import Bell
     from verifier.daemon.building import build
     from verifier.daemon.watching import redactor_of, watched
 
@@ -283,6 +286,7 @@ def run(
             balance=lambda: int(app.rpc.balance(signer.address)),
             machines=lambda: len(executor.machines()),
         )
+        eyes.observer.add(Bell(eyes.observer, modes, built.service.rejections))
         try:
             with built.drain.on_signals():
                 built.daemon.run(cycles)
@@ -307,6 +311,7 @@ def _talk(eyes: Eyes) -> Talk:
         eyes.observer,
         say=lambda sentence: log.info("%s", sentence),
         show=lambda progress: log.debug("%s", progress.message),
+        clean=eyes.redactor.clean,
     )
 
 

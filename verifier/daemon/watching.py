@@ -52,6 +52,7 @@ class Eyes:
 
     observer: Several
     metrics: Metrics
+    redactor: Redactor
     looks: dict[str, Look] = field(default_factory=dict)
     port: int | None = None
 
@@ -130,7 +131,7 @@ def watched(
     """
     start_logging(redactor, as_json=as_json, level=level)
     metrics, pulse = Metrics(), Pulse(silence=silence)
-    eyes = Eyes(Several(LogObserver(), metrics, pulse), metrics)
+    eyes = Eyes(Several(LogObserver(), metrics, pulse), metrics, redactor)
     if port is None:
         yield eyes
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from armlx_chain.errors import EndpointFault, RpcUnavailable
-from armlx_chain.storage.http import BoundedHttp
+from armlx_chain.storage.http import BoundedHttp, as_fault
 from armlx_chain.storage.jsonrpc import RpcEndpoint
 from armlx_chain.storage.zerog.submission import MARKET_SELECTOR, PRICE_SELECTOR
 from armlx_chain.types import Address, Wei
@@ -45,7 +45,13 @@ class RpcPriceReader:
             call = {"to": to, "data": "0x" + selector.hex()}
             word = bytes.fromhex(str(self._rpc.call("eth_call", [call, "latest"])).removeprefix("0x"))
         except (EndpointFault, ValueError) as error:
-            raise RpcUnavailable(f"The storage price cannot be read from the chain: {error}.") from error
+            # Neither its address nor what it says: the address may hold a key, and what it says repeat it.
+            # Nor as the cause, which a trace would show.
+            kind = as_fault(error).kind.value if isinstance(error, EndpointFault) else "no number"
+            raise RpcUnavailable(
+                f"The storage price cannot be read from the chain's endpoint ({kind}).",
+                next_step="Check the first address of --rpc-url; one with a user name cannot be used here.",
+            ) from None
         if len(word) != 32:
             raise RpcUnavailable(f"{to} does not answer like the storage market: is the Flow address right?")
         return word
