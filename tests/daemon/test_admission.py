@@ -134,7 +134,7 @@ def test_only_open_proposals_of_the_same_miner_and_project_with_a_smaller_id_cou
     assert open_before(proposal(5), others) == 2
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     budget=st.integers(1, 10_000),
     used=st.integers(0, 20_000),
@@ -291,7 +291,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(actions=ACTIONS)
 def test_no_order_of_events_loses_or_doubles_machine_time(
     actions: list[tuple[str, int, int, int, int]],

@@ -101,6 +101,7 @@ def test_a_rejection_waits_for_a_person_a_day_takes_so_many_and_the_third_in_a_r
     assert (step_of(ran, first)["step"], step_of(ran, second)["step"]) == ("rejected", "waiting")
     assert "tomorrow" in step_of(ran, second)["sentence"]
     assert (status_of(world, first), status_of(world, second)) == (Status.REJECTED, Status.SUBMITTED)
+    assert ask(world, home, "confirm", first.id, "--decline", "--yes").code == 2, "it is done"
     assert ask(world, home, "confirm", second.id, "--decline", "--yes").code == 0
 
     third = cheat(crafted, "three")

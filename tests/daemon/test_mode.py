@@ -146,6 +146,7 @@ def test_a_verdict_from_a_machine_without_a_gold_run_waits(database: sqlite3.Con
     assert modes.hindrance(1) is None
     assert "no gold run has passed" in str(modes.hindrance(2))
     assert modes.hindrance(3) is None, "a copy is proven without any machine"
+    assert [modes.hindrance_on(key) is None for key in (HERE, THERE, "")] == [True, False, True]
     modes.gold(True, "there too", THERE)
     assert modes.hindrance(2) is None
     assert {gold.key for gold in modes.golds()} == {HERE, THERE}

@@ -120,6 +120,10 @@ class Finisher:
             if hindrance is not None:
                 return hindrance
             attestation = self._agreed(proposal, finding, attestation, report)
+        elif finding.attestation is None:  # in the guard, and the process died before it was signed
+            forbidden = self._mode(proposal.id)
+            if forbidden is not None:
+                return self._result(finding, Step.LEFT, forbidden)
         signed = finding.attestation or self._sign(attestation)
         if signed is None:
             return self._result(

@@ -142,17 +142,23 @@ class ModeKeeper:
 
     def hindrance(self, proposal_id: int) -> str | None:
         """Why a verdict on this proposal is not signed now, if something stands against it."""
-        if self.current() is Mode.DRY:
-            return "dry mode: nothing is signed or sent. " + self.why()
-        if self._practice:
-            return None
         row = self._db.execute(
             "SELECT machine FROM verdict_seen"
             " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?",
             (*self._where, int(proposal_id)),
         ).fetchone()
-        gold = None if row is None or not row[0] else self.gold_of(row[0])
-        if row is None or not row[0] or (gold is not None and gold.passed):
+        return self.hindrance_on("" if row is None else str(row[0]))
+
+    def hindrance_on(self, key: str) -> str | None:
+        """Why a verdict of this machine would not be signed now, if something stands against it.
+
+        Args:
+            key: ``gold.gold_key`` of its bench; empty where nothing was run.
+        """
+        if self.current() is Mode.DRY:
+            return "dry mode: nothing is signed or sent. " + self.why()
+        gold = self.gold_of(key)
+        if self._practice or not key or (gold is not None and gold.passed):
             return None
         return (
             "no gold run has passed on the machine and environment that judged it; nothing is signed or "

@@ -19,7 +19,8 @@ from armlx_chain.chain.basis import Basis, Standing
 from armlx_chain.chain.contracts import Project, Proposal, ProposalLedger
 from verifier.daemon.admission import Admission, open_before
 from verifier.daemon.cyclelog import CycleLog, Phase
-from verifier.daemon.mode import Mode, ModeKeeper
+from verifier.daemon.gold import gold_key
+from verifier.daemon.mode import ModeKeeper
 from verifier.daemon.observer import Observer
 from verifier.daemon.settle import Settler
 from verifier.daemon.timing import Term, no_time
@@ -122,7 +123,7 @@ class Permits:
         if allowed == 0:
             return Left("its project has had the machine time that this validator's policy gives it in a day")
         terms = [self.week(proposal)]
-        claims = self._claim_first and self._modes.current() is Mode.LIVE
+        claims = self._claim_first and self._modes.hindrance_on(gold_key(bench)) is None
         now = self._ledger.rpc.block("latest").timestamp
         if claims:
             terms.append(self._lease(proposal, now))

@@ -16,6 +16,7 @@ from armlx_chain.cli.output import emit, table
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
     from verifier.daemon.rejections import Pending, Queue
+    from verifier.daemon.store import FindingStore
 
 _VALIDATOR = click.option(
     "--validator", metavar="ADDRESS", help="Whose verdict it is, where this machine has several validators."
@@ -77,6 +78,7 @@ def confirm(app: App, proposal_id: int, decline: bool, validator: str | None, ye
         ("report", _report_folder(app, entry)),
         ("it will be", deed),
     ]
+    _require_open(app, entry, proposal)
     if ask(rows, yes=yes, dry_run=False):
         queue.answer(entry, answer)
     word = "declined" if decline else "confirmed"
@@ -85,18 +87,46 @@ def confirm(app: App, proposal_id: int, decline: bool, validator: str | None, ye
     return 0
 
 
-def _open(app: App) -> Queue | None:
-    """The queue of this machine's validators; ``None`` where none ever judged anything."""
+def _store(app: App, account: str) -> FindingStore | None:
+    """The findings of a validator of this machine; ``None`` where none ever judged anything."""
     from armlx_chain.cli.wiring import chain_key
-    from verifier.daemon.rejections import Queue
     from verifier.daemon.store import FindingStore
 
     path = app.home / "findings.sqlite"
     if not path.exists():
         return None
     chain, ledger = chain_key(app.settings, app.rpc), app.settings.network.proposal_ledger
-    store = FindingStore(path, chain=chain, ledger=ledger, account="")
+    return FindingStore(path, chain=chain, ledger=ledger, account=account)
+
+
+def _open(app: App) -> Queue | None:
+    """The queue of this machine's validators."""
+    from verifier.daemon.rejections import Queue
+
+    store = _store(app, "")
+    if store is None:
+        return None
+    chain, ledger, _ = store.where
     return Queue(store.database, chain=chain, ledger=ledger)
+
+
+def _require_open(app: App, entry: Pending, proposal: Proposal) -> None:
+    """An answer must still be able to change something.
+
+    Raises:
+        UsageError: the proposal is settled, or the rejection is signed.
+    """
+    from armlx_chain.errors import UsageError
+
+    if not proposal.is_open:
+        raise UsageError(f"Proposal {proposal.id} is {proposal.status.name.lower()} already.")
+    store = _store(app, entry.account)
+    finding = None if store is None else store.find(entry.proposal_id)
+    if finding is not None and finding.attestation is not None:
+        raise UsageError(
+            f"The rejection of proposal {proposal.id} is signed already.",
+            meaning="A verdict that was signed is final: it will be sent, or superseded.",
+        )
 
 
 def _find(app: App, proposal_id: int, validator: str | None) -> tuple[Queue, Pending]:

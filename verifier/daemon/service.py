@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armlx_chain.errors import UsageError
 from armlx_chain.types import Tokens
 from verifier.daemon.admission import Admission, PassedOver, own_policy
 from verifier.daemon.housekeeping import Chores, Housekeeper, Readings
@@ -83,10 +84,12 @@ def build_service(
         ask: Asks a person who is there about a rejection; ``None`` where nobody is.
 
     Raises:
-        UsageError: the policy does not count, or the validator cannot go live.
+        UsageError: the policy does not count, the validator cannot go live, or the choice contradicts itself.
     """
     from armlx_chain.cli.claiming import domain_of
 
+    if choice.dry and choice.go_live:
+        raise UsageError("--dry and --go-live contradict each other.", next_step="Leave one of them out.")
     database, where = store.database, store.where
     passed_over = PassedOver(database, where)
     policy = own_policy(app.home / "policies", domain_of(app), settler.account, stated=choice.policy)
