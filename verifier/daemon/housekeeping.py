@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from armlx_chain.chain.basis import Standing, standing
@@ -149,7 +150,7 @@ class Housekeeper:
             if current is None or standing(current, self._settler.account, now) is not Standing.LAPSED:
                 continue
             yield self._attempt(
-                lambda held=current: self._settler.release(held),
+                partial(self._settler.release, current),
                 f"released the review of proposal {proposal.id}, whose lease ran out",
             )
 
@@ -166,7 +167,7 @@ class Housekeeper:
             gas = Wei(claim_gas() * self._read.gas_price())
             if settling.yield_of(credit, market, burned=int(burned), gas=gas).pays:
                 yield self._attempt(
-                    lambda due=current: settling.expire(self._sender, self._ledger, due),
+                    partial(settling.expire, self._sender, self._ledger, current),
                     f"expired proposal {proposal.id}, a day after its week: {credit} tokens credited",
                 )
 
@@ -192,9 +193,7 @@ class Housekeeper:
             worth = settling.yield_of(held.credit, self._read.market(held.project_id), burned=0, gas=gas)
             if worth.value >= COLLECT_TIMES_GAS * worth.gas:
                 yield self._attempt(
-                    lambda project=held.project_id: settling.claim_reward(
-                        self._sender, self._ledger, project
-                    ),
+                    partial(settling.claim_reward, self._sender, self._ledger, held.project_id),
                     f"collected {held.credit} tokens credited in project {held.project_id}",
                 )
 
