@@ -86,8 +86,18 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", count=True, help="More talk on stderr; twice for everything.")
 def cli(verbose: int) -> None:
     """Verified training-recipe benchmarks: fetch, reproduce, claim, validate, trade."""
+    start_talking(verbose)
+
+
+def start_talking(verbose: int) -> None:
+    """Log to stderr: warnings; more with one ``-v``, everything with two.
+
+    The library below our clients names the paths that it asks for, and a path of an endpoint may be a key: it
+    is never heard.
+    """
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:

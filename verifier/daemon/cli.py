@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import click
@@ -10,6 +9,7 @@ import click
 from armlx_chain import __version__
 from armlx_chain.cli.calibrate import calibrate as calibrate_command
 from armlx_chain.cli.main import run as run_command
+from armlx_chain.cli.main import start_talking
 from verifier.daemon.doctorcli import doctor as doctor_command
 from verifier.daemon.goldcli import gold as gold_command
 from verifier.daemon.guardcli import guard as guard_group
@@ -29,8 +29,7 @@ from verifier.executors.workercli import worker as worker_command
 @click.option("-v", "--verbose", count=True, help="More talk on stderr; twice for everything.")
 def cli(verbose: int) -> None:
     """Re-run other miners' submissions and approve or reject them."""
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    start_talking(verbose)
 
 
 cli.add_command(run_validator)
