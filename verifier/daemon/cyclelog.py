@@ -171,12 +171,13 @@ class CycleLog:
         )
 
     def note(self, proposal_id: int, project_id: int, phase: Phase, sentence: str, now: int) -> None:
-        """Where a proposal stands; ``since`` moves only with the phase."""
+        """Where a proposal stands; ``since`` moves only with the phase. Nothing new is no write."""
         self._db.execute(
             "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)"
             " ON CONFLICT (chain, ledger, account, proposal) DO UPDATE SET"
             " since = CASE WHEN phase = excluded.phase THEN since ELSE excluded.since END,"
-            " phase = excluded.phase, sentence = excluded.sentence",
+            " phase = excluded.phase, sentence = excluded.sentence"
+            " WHERE phase != excluded.phase OR sentence != excluded.sentence",
             (*self._where, proposal_id, project_id, phase.value, sentence, now),
         )
 

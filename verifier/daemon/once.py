@@ -46,6 +46,7 @@ from verifier.daemon.settle import Settler
 from verifier.daemon.sorting import Weight, sort
 from verifier.daemon.store import FINAL, Finding, FindingStore
 from verifier.executors.interface import Bench, Executor
+from verifier.model import Outcome
 
 __all__ = ["Contracts", "Library", "Surroundings", "Validator"]
 
@@ -228,7 +229,9 @@ class Validator:
         if proposal.project_id in self._blocked:
             return Result(proposal.id, Step.WAITING, "an earlier proposal of its project is not decided yet")
         result = self._consider(proposal, machine, pinned)
-        if result.step is Step.WAITING and self._is_young(proposal):
+        # A refuted one that waits for a person changes nothing for the others.
+        is_open = result.step is Step.WAITING and result.outcome != Outcome.REFUTED.value
+        if is_open and self._is_young(proposal):
             self._blocked.add(proposal.project_id)
         return result
 
