@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ import pytest
 from armlx_chain.chain.contracts import Project
 from armlx_chain.errors import AcceleratorBusy, Interrupted, UsageError, VerifierFault
 from tests.executors.places import Place, Shelf, published
+from tests.executors.processes import Member, behind, until
 from tests.executors.sessions import BETTER, SAME, Beside, Notes, judged
 from verifier.executors.interface import Bench
 from verifier.executors.jobs import Job
@@ -190,57 +187,24 @@ def test_a_session_that_costs_more_than_it_may_is_known_from_the_runs_before(
 # --- a process of its own ---------------------------------------------------------------------------------
 
 
-class Runner:
-    """A runner's process."""
-
-    def __init__(self, shelf: Shelf, home: Path, *, seconds: float) -> None:
-        home.mkdir()
-        self.home, self.socket = home, home / "s"
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.executors.member", "--shelf", str(shelf.folder)),
-                *("--home", str(home), "--seconds", str(seconds), "--socket", str(self.socket)),
-            ],
-            stderr=subprocess.DEVNULL,
-        )
-        until(self.socket.exists)
-
-    def executor(self, place: Place) -> RemoteExecutor:
-        return RemoteExecutor(connect_to(self.socket), load=lambda project: (place.load(project), ()))
-
-    def started(self) -> list[str]:
-        path = self.home / "started"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-
-def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it should have happened by now"
-        time.sleep(0.02)
-
-
 @pytest.fixture
-def slow(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    found = Runner(shelf, tmp_path_factory.mktemp("r") / "h", seconds=1.0)
+def slow(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+    """A runner whose runs take a second."""
+    home = tmp_path_factory.mktemp("r") / "h"
+    found = Member(shelf, home, "--socket", home / "s", seconds=1.0)
+    until((home / "s").exists)
     yield found
-    found.process.kill()
-    found.process.wait(60)
+    found.kill()
 
 
 def test_a_runner_that_is_killed_with_the_candidate_under_way_costs_that_pair(
-    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Member
 ) -> None:
     keeper = Notes()
-    bench = slow.executor(Place(shelf, tmp_path / "daemon")).prepare(project, None)
+    bench = behind(slow.home / "s", Place(shelf, tmp_path / "daemon")).prepare(project, None)
     session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME, keeper=keeper))
-    until(lambda: "pair-01 candidate" in " ".join(slow.started()).replace("-candidate", ""))
-    slow.process.kill()
+    until(lambda: "pair-01-candidate candidate" in slow.started())
+    slow.kill()
     verdict = session.end()
     assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, Reason.VERIFIER_FAULT)
     assert (keeper.begun, keeper.pairs) == ([1], [])
@@ -250,15 +214,15 @@ def test_a_runner_that_is_killed_with_the_candidate_under_way_costs_that_pair(
 
 
 def test_the_socket_is_private_and_is_left_neither_by_a_term_nor_in_anothers_way(
-    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Member
 ) -> None:
-    assert stat.S_IMODE(os.stat(slow.socket).st_mode) == 0o600
+    slow_socket = slow.home / "s"
+    assert stat.S_IMODE(os.stat(slow_socket).st_mode) == 0o600
     with pytest.raises(UsageError, match="Another process"):
-        listen(slow.socket)
-    slow.process.kill()
-    slow.process.wait(60)
-    assert slow.socket.exists(), "a dead process leaves it"
-    with listen(slow.socket):
+        listen(slow_socket)
+    slow.kill()
+    assert slow_socket.exists(), "a dead process leaves it"
+    with listen(slow_socket):
         pass
     other = tmp_path / "file"
     other.write_text("mine")
@@ -270,14 +234,14 @@ def test_the_socket_is_private_and_is_left_neither_by_a_term_nor_in_anothers_way
 
 
 def test_a_runner_told_to_end_ends_its_runs_and_goes(
-    shelf: Shelf, project: Project, tmp_path: Path, slow: Runner
+    shelf: Shelf, project: Project, tmp_path: Path, slow: Member
 ) -> None:
-    bench: Bench = slow.executor(Place(shelf, tmp_path / "daemon")).prepare(project, None)
+    bench: Bench = behind(slow.home / "s", Place(shelf, tmp_path / "daemon")).prepare(project, None)
     session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME))
     until(lambda: bool(slow.started()))
     assert slow.end() == 0
     assert session.end().reason is Reason.VERIFIER_FAULT
-    assert not slow.socket.exists()
+    assert not (slow.home / "s").exists()
 
 
 def test_a_server_that_closes_hangs_up_on_everybody(tmp_path: Path, shelf: Shelf, project: Project) -> None:

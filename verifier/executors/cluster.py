@@ -15,7 +15,8 @@ import re
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from armlx_chain.errors import AcceleratorBusy, FormatError, MachineError, UsageError, VerifierFault
@@ -41,11 +42,13 @@ SETTINGS: Final[Mapping[str, object]] = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.admin.system-monitor.disk": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 """No second try, no move to another machine, nothing that samples while somebody trains."""
 _LOOK_SECONDS: Final = "2s"
 _CLOSE_SECONDS: Final = 60.0
-_GONE: Final = (OSError, RuntimeError, TimeoutError)
+_GONE: Final = (OSError, RuntimeError, TimeoutError, CancelledError)
 """What Dask raises where the scheduler ends meanwhile."""
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -99,9 +102,9 @@ class Cluster:
                 host=host,
                 scheduler_port=port,
                 security=security,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 blocked_handlers=["run_function", "dump_cluster_state_to_url"],
-                scheduler_kwargs={"allowed_failures": 0},
+                scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
             )
             self._client: Any = kit.Client(self._cluster, security=security, set_as_default=False)
         except (OSError, RuntimeError, ValueError) as problem:
@@ -188,6 +191,7 @@ class Cluster:
                 self._busy.pop(machine, None)
             raise
         work = ClusterWork(machine, task, orders, made)
+        work.watch()
         with self._lock:
             self._busy[machine] = work
         return work
@@ -217,11 +221,22 @@ class ClusterWork:
     orders: Any
     made: Any
     _is_closed: bool = False
+    _has_ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_over(self) -> bool:
         """Whether its machine could take another job."""
-        return self._is_closed and bool(self.task.done())
+        return self._is_closed and self._has_ended.is_set()
+
+    def watch(self) -> None:
+        """Let the scheduler forget the task once it has ended: it would repeat one whose worker goes."""
+
+        def ended(_: object) -> None:
+            self._has_ended.set()
+            if self._is_closed:
+                self.task.release()
+
+        self.task.add_done_callback(ended)
 
     def release(self) -> None:
         """Let the scheduler forget the talk."""
@@ -252,8 +267,7 @@ class ClusterWork:
             ArmlxError: the worker's error, or it is gone.
         """
         try:
-            dask_kit().wait(self.task)
-            answer = self.task.result() if self.task.status == "finished" else None
+            answer = self.task.result() if self.task.exception() is None else None
         except _GONE as gone:
             raise self._lost() from gone
         if answer is None:
@@ -275,11 +289,14 @@ class ClusterWork:
             return
         self._is_closed = True
         with contextlib.suppress(*_GONE):
-            self.orders.put(to_line("end").decode())
+            if self._has_ended.is_set():
+                self.task.release()
+            else:
+                self.orders.put(to_line("end").decode())
 
     def _next(self) -> dict[str, Any]:
         while True:
-            is_over = self.task.done()
+            is_over = self._has_ended.is_set()
             try:
                 message = parse(str(self.made.get(timeout="0.1s" if is_over else _LOOK_SECONDS)).encode())
             except TimeoutError:

@@ -63,7 +63,7 @@ async def _member(scheduler: str, place: Place, site: Site, scratch: Path) -> No
         local_directory=str(scratch),
         memory_limit=0,
         dashboard=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         death_timeout=30,
     )
     try:

@@ -1,0 +1,165 @@
+"""A cluster on this machine: real Dask, real TLS, machines that are processes and get lost."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armlx_chain.chain.contracts import Project
+from armlx_chain.errors import AcceleratorBusy, Interrupted, UsageError, VerifierFault
+from tests.executors.places import Place, Shelf, published
+from tests.executors.processes import Member, behind, until
+from tests.executors.sessions import SAME, Beside, Notes, judged
+from verifier.executors.certificates import make_certificates, read_place
+from verifier.executors.cluster import Cluster
+from verifier.executors.jobs import Job
+from verifier.executors.server import Server, listen
+from verifier.model import Outcome, Reason
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class World:
+    """A scheduler behind a socket, and the machines that look for it."""
+
+    folder: Path
+    shelf: Shelf
+    project: Project
+    cluster: Cluster
+    members: list[Member] = field(default_factory=list)
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "s"
+
+    def member(self, name: str, *, seconds: float = 0.0, certificates: Path | None = None) -> Member:
+        found = Member(
+            self.shelf,
+            self.folder / name,
+            *("--scheduler", self.cluster.address),
+            *("--certificates", certificates or self.folder / "c" / "worker"),
+            seconds=seconds,
+        )
+        self.members.append(found)
+        return found
+
+    def joined(self, *members: Member) -> None:
+        names = {member.machine for member in members}
+        until(lambda: names <= {name for name, is_free in self.cluster.machines() if is_free})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("w")
+    shelf = Shelf(folder / "shelf")
+    make_certificates(folder / "c", now=datetime.now(tz=UTC))
+    with Cluster("127.0.0.1", 0, read_place(folder / "c" / "scheduler")) as cluster:
+        found = World(folder, shelf, published(shelf), cluster)
+        server = Server(listen(found.socket), cluster)
+        threading.Thread(target=server.run, daemon=True).start()
+        try:
+            yield found
+        finally:
+            for member in found.members:
+                member.kill()
+            server.close()
+
+
+def test_sessions_on_two_machines_at_once_each_stay_on_one(world: World, tmp_path: Path) -> None:
+    here = Place(world.shelf, tmp_path / "daemon")
+    first, second = world.member("one"), world.member("two")
+    world.joined(first, second)
+    executor = behind(world.socket, here)
+    assert executor.machines() == tuple(sorted((first.machine, second.machine)))
+    benches = [executor.prepare(world.project, member.machine) for member in (first, second)]
+    sessions = [
+        Beside(lambda bench=bench, number=number: judged(bench, tmp_path / str(number), keeper=Notes()))  # type: ignore[misc]
+        for number, bench in enumerate(benches)
+    ]
+    verdicts = [session.end() for session in sessions]
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.REPRODUCED] * 2
+    for member, verdict, bench in zip((first, second), verdicts, benches, strict=True):
+        assert bench.machine_id == member.machine
+        assert len(member.started()) == 2 * len(verdict.pairs), "all runs of a session, and no others"
+    until(lambda: executor.machines() == tuple(sorted((first.machine, second.machine))))
+    with pytest.raises(VerifierFault, match="is not in the cluster"):
+        executor.prepare(world.project, "f" * 16)
+    for member in (first, second):
+        assert member.end() == 0
+
+
+def test_a_machine_that_is_lost_voids_its_pair_and_nobody_takes_its_session_over(
+    world: World, tmp_path: Path
+) -> None:
+    lost, spare = world.member("lost", seconds=1.0), world.member("spare")
+    world.joined(lost, spare)
+    keeper, executor = Notes(), behind(world.socket, Place(world.shelf, tmp_path / "daemon"))
+    bench = executor.prepare(world.project, lost.machine)
+    session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME, keeper=keeper))
+    until(lambda: "pair-01-candidate candidate" in lost.started())
+    with pytest.raises(AcceleratorBusy):
+        world.cluster.open(Job("session", world.project, lost.machine), lambda _: None)
+    lost.kill()
+    verdict = session.end()
+    assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, Reason.VERIFIER_FAULT)
+    assert "was lost" in verdict.explanation
+    assert (keeper.begun, keeper.pairs) == ([1], [])
+    until(lambda: executor.machines() == (spare.machine,))
+    assert spare.started() == []
+    again = world.member("lost")
+    world.joined(again)
+    assert again.machine == lost.machine
+    assert again.end() == spare.end() == 0
+
+
+def test_a_daemon_that_stops_its_session_frees_the_machine(world: World, tmp_path: Path) -> None:
+    member = world.member("long", seconds=600.0)
+    world.joined(member)
+    executor = behind(world.socket, Place(world.shelf, tmp_path / "daemon"))
+    bench = executor.prepare(world.project, member.machine)
+    session = Beside(lambda: judged(bench, tmp_path / "runs", keeper=Notes()))
+    until(lambda: bool(member.started()))
+    executor.kill()
+    with pytest.raises(Interrupted):
+        session.end()
+    world.joined(member)
+    assert member.end() == 0
+
+
+def test_nobody_joins_with_a_certificate_of_another_cluster(world: World, tmp_path: Path) -> None:
+    make_certificates(tmp_path / "theirs", now=datetime.now(tz=UTC))
+    stranger = world.member("stranger", certificates=tmp_path / "theirs" / "worker")
+    until(lambda: "is not there" in stranger.said())
+    assert stranger.machine not in dict(world.cluster.machines())
+    assert stranger.end() == 0
+
+
+def test_without_tls_or_with_an_open_key_nothing_is_joined(world: World, tmp_path: Path) -> None:
+    plain = Member(
+        world.shelf,
+        tmp_path / "plain",
+        *("--scheduler", "tcp://127.0.0.1:1", "--certificates", world.folder / "c" / "worker"),
+        seconds=0.0,
+    )
+    assert plain.process.wait(60) != 0
+    assert "tls://HOST:PORT" in plain.said()
+    ends: dict[str, Any] = make_certificates(tmp_path / "c", now=datetime.now(tz=UTC), hosts=["studio.local"])
+    assert set(ends) == {"scheduler", "worker"}
+    for path in (tmp_path / "c").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    assert not [path for path in (tmp_path / "c").rglob("*key*") if path.parent.name not in ends]
+    (tmp_path / "c" / "worker" / "key.pem").chmod(0o640)
+    with pytest.raises(UsageError, match="open to other accounts"):
+        read_place(tmp_path / "c" / "worker")
+    with pytest.raises(UsageError, match="is missing"):
+        read_place(tmp_path)
+    with pytest.raises(UsageError, match="is not empty"):
+        make_certificates(tmp_path / "c", now=datetime.now(tz=UTC))
