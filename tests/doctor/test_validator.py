@@ -401,7 +401,7 @@ def test_the_runners_account_is_examined_without_chain_or_key(
     words = ("--keyless", "--quick", "--offline", "--home", str(tmp_path / "home"), "--rpc-url", NOWHERE)
     assert doctor(*words) == EXIT_OK
     groups = json.loads(capsys.readouterr().out)["groups"]
-    assert set(groups) == {"Sandbox", "Machine", "Home", "Runner", "Network", "Records"}
+    assert set(groups) == {"Sandbox", "Machine", "Home", "Runner", "Network"}
     assert groups["Network"][0]["state"] == "skipped"
 
 

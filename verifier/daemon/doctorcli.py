@@ -121,7 +121,10 @@ def _checks(
     else:
         checks += account_checks(app)
         checks += skipped_network() if offline else [*network_checks(app), *operator_checks(app, who)]
-    checks += keeping_checks(app, who, chain=not (offline or keyless), calibrations=runs_here, wall=time.time)
+    online = not (offline or keyless)
+    checks += keeping_checks(
+        app, who, records=not keyless, chain=online, calibrations=runs_here, wall=time.time
+    )
     if project_id is not None and runs_here:
         checks += project_checks(app, project_id, python)
     return checks

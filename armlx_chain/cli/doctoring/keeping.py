@@ -22,18 +22,19 @@ _DATABASES: Final = ("findings.sqlite", "journal.sqlite", "guard.sqlite")
 
 
 def keeping_checks(
-    app: App, who: Who, *, chain: bool, calibrations: bool, wall: Callable[[], float]
+    app: App, who: Who, *, chain: bool, calibrations: bool, wall: Callable[[], float], records: bool = True
 ) -> list[Check]:
     """The validator's durable state.
 
     Args:
+        records: This is the account that signs.
         chain: The chain may be asked what this key settled.
         calibrations: Candidates run under this account, so its calibrations lie here.
     """
-    checks = [
-        Check("Records", "the databases", lambda: _databases(app.home)),
-        Check("Records", "the single-sign guard", lambda: _guard(app.home)),
-    ]
+    checks = []
+    if records:
+        checks.append(Check("Records", "the databases", lambda: _databases(app.home)))
+        checks.append(Check("Records", "the single-sign guard", lambda: _guard(app.home)))
     if chain:
         checks.append(Check("Records", "the guard beside the ledger", lambda: _losses(app, who)))
         checks.append(Check("Validator", "the policy", lambda: _policy(app, who)))

@@ -99,9 +99,7 @@ def _awake() -> Iterator[Finding]:
     from verifier.machine.awake import command_for
 
     if command_for("looking") is None:
-        step = (
-            "Turn sleep off in the system's settings; a run during which the machine sleeps is void."
-        )
+        step = "Turn sleep off in the system's settings; a run during which the machine sleeps is void."
         yield Finding("sleep", "note", "nothing here keeps the machine awake during runs", step)
     else:
         yield Finding("sleep", "ok", "it is kept off while runs go on")
