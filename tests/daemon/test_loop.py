@@ -119,7 +119,7 @@ def failing(error: Exception) -> Callable[[list[Result]], None]:
 
 
 def test_every_cycle_is_written_and_told_once_with_its_reason(store: FindingStore) -> None:
-    world = World(store, [good, good, good], moved=[False, True])
+    world = World(store, [good, good, good], moved=[True, False, True])
     world.daemon.run(3)
     rows = store.cycles.cycles()
     assert [(row.why, row.outcome) for row in reversed(rows)] == [
@@ -140,7 +140,7 @@ def test_what_the_next_cycle_can_try_again_is_written_and_backed_off_from(
     world.daemon.run(4)
     assert world.outcomes == ["broken-off"] * 3 + ["done"]
     assert world.began_at == [0, 20, 60, 140], "longer each time, and no event shortens it"
-    assert world.asked_at == []
+    assert world.asked_at == [0], "once before the first cycle"
     assert [row.proposals for row in reversed(store.cycles.cycles())] == [1, 1, 1, 0]
     assert world.chores == 1, "no housekeeping after a failure"
 
@@ -189,12 +189,13 @@ def test_told_to_stop_in_a_session_it_ends_in_order_and_begins_nothing(store: Fi
 
 def test_told_to_stop_while_it_rests_it_begins_nothing(store: FindingStore) -> None:
     world = World(store, [good, good])
-    world.moved = [False, False]
-    before = world._moved
+    looks = []
 
     def ask() -> bool:
-        world.drain.ask()
-        return before()
+        looks.append(world.now)
+        if len(looks) > 1:
+            world.drain.ask()
+        return False
 
     world.daemon._moved = ask
     world.daemon.run()

@@ -118,6 +118,7 @@ class Daemon:
         """
         why, failures, idle, done = "start", 0, 0, 0
         before: list[tuple[object, ...]] | None = None
+        self._has_moved()  # whatever happened so far, the first cycle sees
         while not self._drain.is_asked:
             cycle = self.cycle(why)
             done += 1

@@ -1,0 +1,47 @@
+"""What a person should hear at once, noticed by comparing how things stand after each cycle."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+
+from verifier.daemon.mode import Mode, ModeKeeper
+from verifier.daemon.observer import Alarm, Observer, Silent
+from verifier.daemon.rejections import Rejections
+from verifier.daemon.results import Result
+
+__all__ = ["Bell"]
+
+log = logging.getLogger(__name__)
+
+
+class Bell(Silent):
+    """An observer that rings the others.
+
+    Args:
+        others: Who is told.
+    """
+
+    def __init__(self, others: Observer, modes: ModeKeeper, rejections: Rejections) -> None:
+        self._others = others
+        self._modes = modes
+        self._rejections = rejections
+        self._mode = modes.current()
+        self._pending = {asked.proposal_id for asked in rejections.pending()}
+
+    def cycle_ended(self, cycle_id: str, outcome: str, seconds: float, results: Sequence[Result]) -> None:
+        try:
+            mode = self._modes.current()
+            pending = {asked.proposal_id for asked in self._rejections.pending()}
+        except sqlite3.Error as error:
+            log.warning("alarms could not be looked for: %s", error)
+            return
+        if mode is Mode.DRY and self._mode is Mode.LIVE:
+            self._others.alarm(Alarm.DRY_MODE, self._modes.why())
+        for number in sorted(pending - self._pending):
+            self._others.alarm(
+                Alarm.REJECTION_WAITS,
+                f"proposal {number} is refuted; look at its report, then: armlx-validator confirm {number}",
+            )
+        self._mode, self._pending = mode, pending
