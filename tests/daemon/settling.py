@@ -51,7 +51,7 @@ class Settling:
         )
 
     def run(self, launcher: Launcher, *extra: str, **stop: object) -> Ended:
-        arguments = self.world.validate_arguments(self.home, "--json", *extra)
+        arguments = self.world.validate_arguments(self.home, "--json", "--collect-from", "0", *extra)
         return launcher.run(Job(arguments, validator=True, simulate=True, stop=stop or None))[0]
 
     def rows(self, database: str, table: str) -> list[tuple[object, ...]]:

@@ -18,7 +18,16 @@ def settling(request: pytest.FixtureRequest, world: TinyWorld) -> Settling:
     return Settling.begin(world, looks_ahead=request.param)
 
 
-@pytest.mark.parametrize("event", EVENTS)
+REJECTIONS = ("signed",)
+"""Publishing and claiming are the same for both; a rejection's own transaction is the last one alone."""
+
+
+@pytest.mark.parametrize(
+    ("settling", "event"),
+    [*((False, event) for event in EVENTS), *((True, event) for event in REJECTIONS)],
+    indirect=["settling"],
+    ids=lambda value: {False: "approve", True: "reject"}.get(value, value),
+)
 def test_killed_at_every_broadcast_in_turn_a_verdict_is_settled_once(
     settling: Settling, launcher: Launcher, event: str
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,15 @@ import pytest
 import armlx_chain.cli.reproduce
 from armlx_chain.chain.contracts import Proposal, Status
 from armlx_chain.formats.verdictpack import VerdictPack
+from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root
+from tests.daemon.settling import Settling
 from tests.daemon.verdicts import Desk
 from tests.faults import simulated
+from tests.faults.processes import Launcher
 from tests.faults.tinyworld import Ran, TinyWorld, call
+from verifier.daemon.agreement import Agreement, Opinion
 
 
 def verify(world: TinyWorld | None, home: Path, what: object, *extra: str) -> Ran:
@@ -76,10 +82,14 @@ def test_what_is_neither_a_file_nor_a_root_is_a_usage_error(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def settled(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> tuple[Proposal, Path]:
-    """A proposal that a validator approved, and the validator's home."""
+def simulated_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(armlx_chain.cli.reproduce, "prepare_here", simulated.prepare)
     monkeypatch.setattr(armlx_chain.cli.reproduce, "noise_of", simulated.noise)
+
+
+@pytest.fixture
+def settled(world: TinyWorld, simulated_machine: None) -> tuple[Proposal, Path]:
+    """A proposal that a validator approved, and the validator's home."""
     proposal, home = world.submitted(), world.home()
     ran = call(world.validate_arguments(home), validator=True)
     assert ran.code == 0, ran.err
@@ -115,3 +125,87 @@ def test_a_verdict_on_another_chain_or_proposal_is_not_this_ledger_s(
     desk.signed()
     ran = verify(world, tmp_path / "home", desk.folder / "reports" / "7", "--chain")
     assert (ran.code, ran.document["sound"], holds(ran)["chain"]) == (3, False, "no")
+
+
+# --- several machines, other validators ---------------------------------------------------------------
+
+
+def only_opinion(folder: Path, proposal: Proposal) -> Opinion:
+    (path,) = [path for path in folder.iterdir() if f"-{proposal.id}-" in path.name]
+    return Opinion.parse(path.read_bytes())
+
+
+def other_machine(told: Opinion, less: str) -> Opinion:
+    return replace(told, machine="f" * 16, lower_bound=(told.lower_bound or Decimal(0)) - Decimal(less))
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("simulated_machine")
+def test_nothing_is_signed_before_a_second_machine_agrees_and_the_lowest_bound_is_attested(
+    world: TinyWorld, tmp_path: Path
+) -> None:
+    proposal, home, folder = world.submitted(), world.home(), tmp_path / "opinions"
+    nonce = world.nonce("validator")
+    arguments = world.validate_arguments(home, "--json", "--agree", "2", "--opinions", folder)
+    first = call(arguments, validator=True)
+    (waits,) = first.document["proposals"]
+    assert (waits["step"], waits["outcome"]) == ("waiting", "reproduced"), first.err
+    assert "1 of the 2 machines" in waits["sentence"]
+    assert world.nonce("validator") == nonce
+    told = only_opinion(folder, proposal)
+    Agreement(folder, needed=2).state(other_machine(told, "0.010000000"))
+    (done,) = call(arguments, validator=True).document["proposals"]
+    assert done["step"] == "approved", done
+    settled = world.proposal(proposal.id)
+    found = verify(world, tmp_path / "stranger", Root.zerog(settled.metrics_hash), "--chain")
+    assert (found.code, found.document["sound"]) == (0, True), found.out
+    (score,) = [check for check in found.document["checks"] if check["name"] == "score"]
+    assert "lowest of several machines" in score["sentence"]
+    own = chained_score(told.current_best, told.lower_bound or Decimal(0))
+    assert int(own) - int(settled.verified_score) == 10_000
+
+
+@pytest.mark.e2e
+def test_killed_after_the_guard_a_lower_opinion_changes_nothing_of_what_is_bound(
+    world: TinyWorld, launcher: Launcher, tmp_path: Path
+) -> None:
+    settling, folder = Settling.begin(world, looks_ahead=False), tmp_path / "opinions"
+    options = ("--agree", "2", "--opinions", str(folder))
+    assert settling.run(launcher, *options).code == 0
+    told = only_opinion(folder, settling.proposal)
+    agreement = Agreement(folder, needed=2)
+    agreement.state(other_machine(told, "0.010000000"))
+    killed = settling.run(
+        launcher,
+        *options,
+        call="armlx_chain.signing.guard:SingleSignGuard.check_and_insert",
+        when="after",
+        number=1,
+    )
+    assert killed.was_killed, killed.text
+    agreement.state(other_machine(told, "0.015000000"))
+    assert settling.run(launcher, *options).code == 0
+    signed = settling.require_settled_once()
+    assert signed.attestation.lower_bound == (told.lower_bound or Decimal(0)) - Decimal("0.010000000")
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("simulated_machine")
+def test_what_another_validator_attested_is_shown_and_decides_nothing(
+    world: TinyWorld, settled: tuple[Proposal, Path]
+) -> None:
+    earlier, _ = settled
+    forged = world.submitted()
+    world.send("validator", "claimReview", int(forged.id))
+    world.send("validator", "reject", int(forged.id), earlier.metrics_hash)
+    proposal, home = world.submitted(), world.home()
+    ran = call(world.validate_arguments(home, "--json", who="judge"), validator=True)
+    (done,) = ran.document["proposals"]
+    assert done["step"] == "approved", ran.err
+    report = json.loads((Path(done["report"]) / "report.json").read_text())
+    validator = world.address("validator")
+    flags = [flag for flag in report["flags"] if flag.startswith(f"Validator {validator} ")]
+    good = [flag for flag in flags if f"approved proposal {earlier.id}, and attests reproduced" in flag]
+    bad = [flag for flag in flags if f"rejected proposal {forged.id} with an attestation that contra" in flag]
+    assert (len(good), len(bad)) == (1, 1), flags
+    assert done["proposal"] == proposal.id
