@@ -88,9 +88,10 @@ class RemoteExecutor:
         with self._talk.line() as line:
             line.send("machines")
             told = self._talk.wait(line, "machines").get("machines")
-        if not isinstance(told, tuple) or len(told) > _MOST_MACHINES:
-            raise FormatError("The runner's list of machines is none.")
-        return tuple(text(entry, "id") for entry in told if isinstance(entry, dict) and entry.get("free"))
+            if not isinstance(told, tuple) or len(told) > _MOST_MACHINES:
+                raise FormatError("The list of machines is none.")
+            known = [entry for entry in told if isinstance(entry, dict)]
+            return tuple(text(entry, "id") for entry in known if entry.get("free") is True)
 
     def prepare(self, project: Project, machine: str | None) -> Bench:
         materials, past = self._load(project)

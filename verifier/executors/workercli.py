@@ -89,13 +89,13 @@ def scheduler(app: App, path: Path, listen: str, certificates: Path, group: bool
       armlx-validator scheduler --socket /run/armlx/runner.sock --listen 192.168.1.10:8786 \\
           --certificates ~/cluster/scheduler --home ~/.armlx-runner
     """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"{listen!r} is not of the form HOST:PORT.")
     _become_keyless(app.home)
     from verifier.executors.certificates import read_place
     from verifier.executors.cluster import Cluster
 
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"{listen!r} is not of the form HOST:PORT.")
     with Cluster(host.strip("[]"), int(port), read_place(certificates)) as cluster:
         say(f"The scheduler listens at {cluster.address}.")
         serve_socket(path, cluster, group=group)
