@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.chain.contracts import Project, Proposal, Status
-from armlx_chain.errors import UsageError
+from armlx_chain.chain.frontier import Frontier
+from armlx_chain.chain.portfolio import Holding
+from armlx_chain.chain.rpc import Block
+from armlx_chain.errors import ContractRevert, CurveOverflow, UsageError
 from armlx_chain.formats.policy import PARTS_PER_MILLION, Policy, SignedPolicy
 from armlx_chain.formats.typed import Domain
+from armlx_chain.market.curve import Curve
+from armlx_chain.market.state import MarketState
 from armlx_chain.signing.signer import Signer
-from armlx_chain.types import Address, ProjectId, ProposalId, ScaledScore, Tokens
+from armlx_chain.types import Address, BlockNumber, ProjectId, ProposalId, ScaledScore, Tokens, Wei
 from verifier.daemon.admission import Admission, PassedOver, open_before, own_policy, unlimited
+from verifier.daemon.housekeeping import Chores, Housekeeper, Readings
+from verifier.daemon.rejections import Rejections
 from verifier.daemon.store import FindingStore
 from verifier.daemon.usage import DAY_SECONDS, UNKNOWN_RUN_SECONDS, USAGE_TABLES, Meter, Usage, day_of
 from verifier.model import Role
@@ -329,3 +337,53 @@ def test_no_order_of_events_loses_or_doubles_machine_time(
 def test_a_share_is_of_the_whole_supply() -> None:
     assert refusal(policy(largest_stake_ppm=PARTS_PER_MILLION), stake=100, supply=100) is None
     assert refusal(policy(largest_stake_ppm=PARTS_PER_MILLION), stake=101, supply=100) is not None
+
+
+# --- chores against strangers' projects ---------------------------------------------------------------
+
+
+def test_a_project_whose_price_overflows_or_reverts_keeps_nobody_from_the_other_chores(
+    store: FindingStore,
+) -> None:
+    sent: list[str] = []
+
+    class Sender:
+        """Refuses whatever it is given, as a ledger does that changed in the meantime."""
+
+        address = SIGNER.address
+
+        def execute(self, intent: Any) -> Any:
+            sent.append(intent.what)
+            raise ContractRevert("NothingToClaim")
+
+    def market(project_id: ProjectId) -> MarketState:
+        if project_id == 0:
+            raise CurveOverflow("b + s·x leaves 256 bits")
+        if project_id == 1:
+            raise ContractRevert("Panic(0x11)")
+        curve = Curve(Wei(10**15), Wei(10**12))
+        return MarketState(
+            project_id, LEDGER, "T", "T", curve, Tokens(100), Wei(10**18), Tokens(9), Tokens(0)
+        )
+
+    settler = SimpleNamespace(account=SIGNER.address)
+    ledger = SimpleNamespace(address=LEDGER, encode=lambda *_: b"")
+    frontier = Frontier(Block(BlockNumber(1), b"", 0), {}, {})
+    holdings = [Holding(ProjectId(n), Tokens(0), Tokens(50), Tokens(0)) for n in range(3)]
+    keeper = Housekeeper(
+        ledger=ledger,  # type: ignore[arg-type]
+        readings=Readings(lambda: frontier, lambda _: holdings, market, lambda: 10**9),
+        settler=settler,  # type: ignore[arg-type]
+        sender=Sender(),  # type: ignore[arg-type]
+        store=store,
+        passed_over=PassedOver(store.database, store.where),
+        rejections=Rejections(store.database, store.where, now=Clock()),
+        chores=Chores(),
+        may_send=lambda: True,
+        signed=lambda _: False,
+    )
+    (sentence,) = keeper.run(1000)
+    assert sentence.startswith("not done: collected 50 tokens credited in project 2")
+    assert sent == ["collecting the credit in project 2"]
+    assert keeper.run(1001) == [], "credits are looked at once an hour"
+    assert len(keeper.run(1000 + 3600)) == 1

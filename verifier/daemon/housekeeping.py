@@ -30,7 +30,7 @@ from armlx_chain.chain.portfolio import Holding
 from armlx_chain.chain.sender import TxSender
 from armlx_chain.claims import settling
 from armlx_chain.claims.outcomes import CLAIM_REWARD_GAS, claim_gas
-from armlx_chain.errors import ContractRevert, PreconditionFailed
+from armlx_chain.errors import ContractRevert, MarketError, PreconditionFailed
 from armlx_chain.market.trade import MarketState
 from armlx_chain.types import ProjectId, ProposalId, Tokens, Wei
 from verifier.daemon.admission import PassedOver
@@ -163,9 +163,8 @@ class Housekeeper:
             if current is None or not current.is_open or self.is_party_to(current):
                 continue
             credit, burned = settling.expected_credit(current)
-            market = self._read.market(current.project_id)
-            gas = Wei(claim_gas() * self._read.gas_price())
-            if settling.yield_of(credit, market, burned=int(burned), gas=gas).pays:
+            worth = self._worth(current.project_id, credit, burned=int(burned), gas_units=claim_gas())
+            if worth is not None and worth.pays:
                 yield self._attempt(
                     partial(settling.expire, self._sender, self._ledger, current),
                     f"expired proposal {proposal.id}, a day after its week: {credit} tokens credited",
@@ -189,13 +188,23 @@ class Housekeeper:
         for held in self._read.holdings(frontier):
             if held.credit < self._chores.collect_from:
                 continue
-            gas = Wei(CLAIM_REWARD_GAS * self._read.gas_price())
-            worth = settling.yield_of(held.credit, self._read.market(held.project_id), burned=0, gas=gas)
-            if worth.value >= COLLECT_TIMES_GAS * worth.gas:
+            worth = self._worth(held.project_id, held.credit, burned=0, gas_units=CLAIM_REWARD_GAS)
+            if worth is not None and worth.value >= COLLECT_TIMES_GAS * worth.gas:
                 yield self._attempt(
                     partial(settling.claim_reward, self._sender, self._ledger, held.project_id),
                     f"collected {held.credit} tokens credited in project {held.project_id}",
                 )
+
+    def _worth(
+        self, project_id: ProjectId, credit: int, *, burned: int, gas_units: int
+    ) -> settling.Yield | None:
+        """What a credit is worth; ``None`` where a stranger's project has a price formula that overflows."""
+        gas = Wei(gas_units * self._read.gas_price())
+        try:
+            return settling.yield_of(credit, self._read.market(project_id), burned=burned, gas=gas)
+        except (MarketError, ContractRevert) as error:
+            log.info("the tokens of project %s have no price: %s", project_id, error.message)
+            return None
 
     def _attempt(self, deed: Callable[[], object], sentence: str) -> str:
         """Do it; what the ledger refuses by now stops nothing else."""
