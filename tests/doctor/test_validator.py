@@ -412,6 +412,7 @@ def test_the_runners_account_is_examined_without_chain_or_key(
         ("--gold",),
         ("--gold", "--project", "0", "--offline"),
         ("--gold", "--project", "0", "--keyless"),
+        ("--go-live", "--project", "0"),
         ("--keyless", "--runner", "/run/x.sock"),
     ],
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Reproduce the project's published baseline here and note how it ended: before going live.",
 )
+@click.option("--go-live", is_flag=True, help="With --gold: leave dry mode if it passed.")
 @running_options
 @signer_options
 @network_options
@@ -51,6 +52,7 @@ def doctor(
     quick: bool,
     offline: bool,
     gold: bool,
+    go_live: bool,
     calibrate: str | None,
 ) -> int:
     """Look at a validator and say what does not work, each with a next step.
@@ -65,7 +67,7 @@ def doctor(
       armlx-validator doctor --account validator
       armlx-validator doctor --account validator --runner /run/armlx-runner/runner.sock
       armlx-validator doctor --keyless --home /var/lib/armlx-runner
-      armlx-validator doctor --account validator --gold --project 0 --calibrate full
+      armlx-validator doctor --account validator --gold --project 0 --calibrate full --go-live
 
     \b
     Exit codes:
@@ -73,6 +75,8 @@ def doctor(
     """
     if gold and (project_id is None or offline or keyless):
         raise UsageError("--gold reproduces a project's baseline: give --project N, and the account.")
+    if go_live and not gold:
+        raise UsageError("Going live takes a gold run: give --gold --project N, too.")
     if keyless and runner is not None:
         raise UsageError("--keyless examines the runner's account from inside, --runner from outside.")
     from armlx_chain.cli.doctoring.operator import who_signs
@@ -81,7 +85,10 @@ def doctor(
     checks = _checks(app, who, python, project_id, runner, keyless=keyless, quick=quick, offline=offline)
     report = _examine(checks)
     if gold and not report.faults:
-        report.add("Gold run", [_gold(app, who, python, runner, int(project_id or 0), calibrate)])
+        found = _gold(app, who, python, runner, int(project_id or 0), calibrate)
+        report.add("Gold run", [found])
+        if go_live and found.state == "ok":
+            report.add("Gold run", [_live(app, who)])
     elif gold:
         say("The gold run waits until the faults below are mended.")
     faults = len(report.faults)
@@ -138,6 +145,18 @@ def _examine(checks: list[Check]) -> Report:
             say(f"looking at {title} …")
 
     return run_checks(checks, begun=begun)
+
+
+def _live(app: App, who: Who) -> Finding:
+    """Leave dry mode; a daemon that runs goes by it from its next verdict on."""
+    from armlx_chain.cli.doctoring.findings import Finding
+    from verifier.daemon.goldcli import modes_of
+
+    if who.address is None:
+        raise UsageError("No validator was named: give --account NAME.")
+    modes = modes_of(app, who.address)
+    modes.go_live()
+    return Finding("mode", "ok", f"{modes.current().value}: {modes.why()}")
 
 
 def _gold(

@@ -168,7 +168,7 @@ def _mode(app: App, who: Who, wall: Callable[[], float]) -> Iterator[Finding]:
         return
     rows = tuple(f"gold run {'passed' if gold.passed else 'FAILED'}: {gold.sentence}" for gold in golds)
     state: State = "ok" if mode is Mode.LIVE else "note"
-    yield Finding("mode", state, f"{mode.value}: {why}", f"{_GOLD}, then start it with --go-live", rows)
+    yield Finding("mode", state, f"{mode.value}: {why}", f"{_GOLD} --go-live", rows)
 
 
 def _calibrations(folder: Path, wall: Callable[[], float]) -> Iterator[Finding]:

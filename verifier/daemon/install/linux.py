@@ -88,11 +88,23 @@ def doctor_command(layout: Layout) -> str:
     return command if layout.socket is None else f"{command} --runner {layout.socket}"
 
 
+def starting_words(layout: Layout, start: str) -> tuple[str, tuple[str, ...], str]:
+    """What a person does at last: title, commands, and why."""
+    look = doctor_command(layout)
+    if not layout.signs:
+        why = "it judges and reports, and has no key to sign with"
+        return "put your endpoints into the file, start, look", (start, look), why
+    return (
+        "put your endpoints into the file, start, look, reproduce a baseline, go live",
+        (start, look, f"{look} --gold --go-live --project N"),
+        "the daemon starts in dry mode: it judges and reports, signs and sends nothing",
+    )
+
+
 def _persons(layout: Layout) -> list[Step]:
     home, passphrase = layout.signer.home, layout.passphrase
     chain = layout.choice.program.with_name("armlx-chain")
     signer, key = layout.signer.name, layout.choice.key
-    own = doctor_command(layout)
     steps: list[Step] = []
     if layout.signs:
         steps += [
@@ -112,9 +124,7 @@ def _persons(layout: Layout) -> list[Step]:
     start = f"sudo systemctl start {' '.join(_services(layout))}"
     steps.append(
         Person(
-            "start, look, and let it reproduce a baseline before it goes live",
-            (start, own, f"{own} --gold --project N"),
-            "the daemon starts in dry mode: it judges and reports, signs and sends nothing",
+            *starting_words(layout, start),
             unless=lambda system: all(_says(system, "is-active", unit) for unit in _services(layout)),
         )
     )

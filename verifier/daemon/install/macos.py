@@ -7,7 +7,7 @@ from typing import Final
 
 from verifier.daemon.install import plists
 from verifier.daemon.install.layout import Layout
-from verifier.daemon.install.linux import doctor_command, endpoints_text
+from verifier.daemon.install.linux import endpoints_text, starting_words
 from verifier.daemon.install.steps import Command, Folder, Person, Remove, Step, WriteFile
 from verifier.daemon.install.system import System
 
@@ -158,7 +158,6 @@ def _folders(layout: Layout) -> list[Step]:
 def _persons(layout: Layout) -> list[Step]:
     signer, key, home = layout.signer.name, layout.choice.key, layout.signer.home
     chain = layout.choice.program.with_name("armlx-chain")
-    own = doctor_command(layout)
     steps: list[Step] = []
     if layout.signs:
         write = f"sudo -u {signer} sh -c 'umask 077; cat > {layout.passphrase}'"
@@ -188,9 +187,7 @@ def _persons(layout: Layout) -> list[Step]:
     start = f"sudo launchctl bootstrap {_domain(layout)} {_signer_path(layout)}"
     steps.append(
         Person(
-            "start, look, and let it reproduce a baseline before it goes live",
-            (start, own, f"{own} --gold --project N"),
-            "the daemon starts in dry mode: it judges and reports, signs and sends nothing",
+            *starting_words(layout, start),
             unless=lambda system: _is_loaded(_target(layout), system),
         )
     )
