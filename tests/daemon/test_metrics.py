@@ -6,15 +6,18 @@ import json
 import re
 import threading
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.observed import result, run
 from verifier.daemon.metrics import MODES, Metrics
+from verifier.daemon.monitorcli import monitoring
 from verifier.daemon.observer import Alarm, CycleOutcome, Observer, Several, Silent
 from verifier.daemon.operations import ALERTS, DASHBOARD
 from verifier.daemon.results import Step
@@ -232,6 +235,16 @@ def test_everything_that_a_person_should_know_at_once_has_an_alert() -> None:
     text = ALERTS.read_text()
     unheard = {alarm for alarm in Alarm if f'alarm="{alarm.value}"' not in text}
     assert unheard == {Alarm.REJECTION_WAITS, Alarm.OTHER}, "the first is told by armlx_pending_rejections"
+
+
+def test_a_command_writes_both_files_where_they_are_wanted(tmp_path: Path) -> None:
+    for _ in range(2):  # again, over what is there
+        ran = CliRunner().invoke(monitoring, [str(tmp_path / "new"), "--json"])
+        assert ran.exit_code == 0, ran.output
+    assert [Path(name).read_bytes() for name in json.loads(ran.stdout)["files"]] == [
+        ALERTS.read_bytes(),
+        DASHBOARD.read_bytes(),
+    ]
 
 
 def test_the_dashboard_shows_every_metric() -> None:

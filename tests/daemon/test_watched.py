@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import threading
+import traceback
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from typing import Any
 import pytest
 
 import armlx_chain.cli.reproduce
+from armlx_chain.errors import RpcUnavailable
+from armlx_chain.storage.zerog.price import RpcPriceReader
+from armlx_chain.types import Address
 from tests.faults import simulated
 from tests.faults.tinyworld import CAST, Ran, TinyWorld, call
 
@@ -232,14 +236,15 @@ def test_even_the_most_talkative_command_says_no_path_of_an_endpoint(world: Tiny
         logger.setLevel(before)
 
 
-def test_an_upload_that_fails_does_not_name_the_endpoint_with_its_key(world: TinyWorld, home: Path) -> None:
-    """Reading works with a user name in the address, the storage's own client refuses one."""
-    world.submitted()
-    ran = run(world, home, "--rpc-url", with_user(with_keys(world.devnet.rpc_url)))
-    (fault,) = [line for line in lines_of(ran) if line["fields"].get("error") == "RpcUnavailable"]
-    assert "storage price" in fault["fields"]["said"]
-    assert lines_of(ran)[-1]["fields"]["outcome"] == "broken-off"
-    assert_nothing_secret(world, home, ran.out, ran.err)
+def test_a_price_that_cannot_be_read_names_no_address() -> None:
+    """The storage's own client refuses an address with a user name, before it asks anybody."""
+    with telling() as url:
+        for address in (with_keys(url), with_user(url)):
+            with pytest.raises(RpcUnavailable) as refused:
+                RpcPriceReader(address).price_per_sector(Address("0x" + "11" * 20))
+            shown = "".join(traceback.format_exception(refused.value))
+            assert "storage price" in shown
+            assert not [key for key in (PATH_KEY, USER_KEY, QUERY_KEY) if key in shown]
 
 
 def test_storage_that_is_out_of_reach_is_waited_for_without_showing_its_key(

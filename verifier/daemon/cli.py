@@ -14,6 +14,7 @@ from verifier.daemon.doctorcli import doctor as doctor_command
 from verifier.daemon.goldcli import gold as gold_command
 from verifier.daemon.guardcli import guard as guard_group
 from verifier.daemon.installcli import install as install_command
+from verifier.daemon.monitorcli import monitoring as monitoring_command
 from verifier.daemon.rejectcli import confirm as confirm_command
 from verifier.daemon.rejectcli import pending as pending_command
 from verifier.daemon.runcli import once as once_command
@@ -35,6 +36,7 @@ def cli(verbose: int) -> None:
 cli.add_command(run_validator)
 cli.add_command(once_command)
 cli.add_command(status_command)
+cli.add_command(monitoring_command)
 cli.add_command(pending_command)
 cli.add_command(confirm_command)
 cli.add_command(guard_group)
