@@ -24,7 +24,9 @@ from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, ProposalId, ScaledScore
 from tests.daemon.verdicts import VALIDATOR, Bench, Desk, dossier_of
+from verifier.executors.jobs import Facts
 from verifier.gate import check_sources
+from verifier.hardware import EnvironmentFacts
 from verifier.model import AuditKind, Ending, Outcome, Reason, RunRecord, bpb
 from verifier.replay import BUNDLE_FACT, BUNDLE_SIZE_FACT, Holds, Replayed, bindings, replay
 from verifier.session import precheck
@@ -465,3 +467,12 @@ def test_a_disk_that_cannot_be_written_is_this_side_s_fault(desk: Desk, tmp_path
     desk.packs = blocked
     with pytest.raises(VerifierFault, match="cannot be written"):
         desk.noted(verdict, papers, bench)
+
+
+def test_a_worker_s_environment_must_have_the_digest_that_it_states() -> None:
+    facts = {"system": "worker", "python": "3.11"}
+    digest = EnvironmentFacts(facts).digest
+    told = Facts("0" * 16, "cpu", digest, 3.0, "", (), facts)
+    assert Facts.read({**told.tree(), "notices": ()}) == told
+    with pytest.raises(FormatError, match="digest"):
+        Facts.read({**told.tree(), "notices": (), "facts": {**facts, "system": "other"}})

@@ -208,7 +208,7 @@ class PackKeeper:
             logs=kept,
             candidate=None if dossier is None else dossier.bundle,
             evidence=None if dossier is None else dossier.evidence,
-            environment=dict(bench.environment_facts) if isinstance(bench, StatesEnvironment) else None,
+            environment=_environment(bench),
         )
 
     def _interrupted(self, proposal: Proposal, verdict: Verdict) -> int:
@@ -249,6 +249,11 @@ class PackKeeper:
             environment_digest=Root("sha256", bytes.fromhex(bench.environment_digest)),
             metric=_metric(materials.protocol),
         )
+
+
+def _environment(bench: Bench | None) -> dict[str, str] | None:
+    facts = bench.environment_facts if isinstance(bench, StatesEnvironment) else {}
+    return dict(facts) or None
 
 
 def _bounded(verdict: Verdict) -> Verdict:

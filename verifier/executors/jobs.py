@@ -21,6 +21,7 @@ from armlx_chain.errors import FormatError, VerifierFault
 from armlx_chain.types import Address, ProjectId, ScaledScore
 from verifier.controls import PastBest
 from verifier.executors.wire import number, text, to_line
+from verifier.hardware import EnvironmentFacts
 from verifier.materials import CANDIDATE_LIMIT_BYTES
 from verifier.model import Role, RunRecord
 from verifier.records import read_record, record_tree
@@ -104,6 +105,7 @@ class Facts:
     Attributes:
         environment: SHA-256 in hex.
         budget_seconds: Training time that the benchmark allows, on its own clock.
+        environment_facts: What that digest is made of, where the machine states it.
     """
 
     machine: str
@@ -112,9 +114,11 @@ class Facts:
     budget_seconds: float
     control: str
     notices: tuple[str, ...] = ()
+    environment_facts: Mapping[str, str] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         return {
+            "facts": dict(self.environment_facts),
             "machine": self.machine,
             "class": self.hardware_class,
             "environment": self.environment,
@@ -144,7 +148,16 @@ class Facts:
             budget_seconds=budget,
             control=text(tree, "control"),
             notices=notices,
+            environment_facts=_environment_facts(tree.get("facts", {}), text(tree, "environment")),
         )
+
+
+def _environment_facts(found: object, digest: str) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise FormatError("The environment's facts are none.")
+    if found and EnvironmentFacts(found).digest != digest:
+        raise FormatError("The environment's facts do not have the digest that is stated.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

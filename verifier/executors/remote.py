@@ -110,7 +110,8 @@ class RemoteExecutor:
         for notice in found.notices:
             self._talk.say(plain(notice))
         contest = Contest(materials, found.hardware_class, found.environment, found.budget_seconds)
-        return RemoteBench(contest, found.machine, project, past, self._talk, self._check)
+        stated = found.environment_facts
+        return RemoteBench(contest, found.machine, project, past, self._talk, self._check, stated)
 
     def stop(self) -> None:
         self._talk.brake.stop()
@@ -210,6 +211,7 @@ class RemoteBench:
     past: Sequence[PastBest]
     talk: _Talk
     check: Callable[[Noise], Noise]
+    environment_facts: Mapping[str, str] = field(default_factory=dict)
     _wall: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     @property

@@ -148,6 +148,7 @@ class Site:
             budget_seconds=float(contest.budget_seconds),
             control=str(prepared.materials.control_root),
             notices=prepared.notices,
+            environment_facts=dict(prepared.environment.facts),
         )
 
 
