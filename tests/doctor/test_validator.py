@@ -189,6 +189,18 @@ def test_a_guard_that_is_gone_shrunk_or_damaged_is_a_fault(app: App) -> None:
     assert all(one.next_step for one in damaged)
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
+def test_in_another_accounts_home_nothing_is_opened_not_even_by_root(app: App) -> None:
+    entered(app, 1)
+    before = sorted(path.name for path in app.home.iterdir())
+    os.chown(app.home, 12345, 12345)
+    checks = keeping.keeping_checks(app, who(VALIDATOR), chain=True, calibrations=True, wall=time.time)
+    (fault,) = run_checks(checks).all()
+    assert (fault.state, "12345" in fault.next_step) == ("fault", True)
+    assert sorted(path.name for path in app.home.iterdir()) == before
+
+
 OFFLINE: dict[str, Any] = {"chain": False, "calibrations": False, "wall": time.time}
 
 

@@ -31,6 +31,8 @@ def keeping_checks(
         chain: The chain may be asked what this key settled.
         calibrations: Candidates run under this account, so its calibrations lie here.
     """
+    if _is_foreign(app.home):
+        return [Check("Records", "whose the records are", lambda: _foreign(app.home))]
     checks = []
     if records:
         checks.append(Check("Records", "the databases", lambda: _databases(app.home)))
@@ -43,6 +45,16 @@ def keeping_checks(
         folder = app.home / "calibrations"
         checks.append(Check("Machine", "calibrations", lambda: _calibrations(folder, wall)))
     return checks
+
+
+def _is_foreign(home: Path) -> bool:
+    return home.exists() and home.stat().st_uid != os.geteuid()
+
+
+def _foreign(home: Path) -> Iterator[Finding]:
+    """Opening a database leaves files beside it, which their owner could not open afterwards."""
+    step = f"Run it as the account that owns it: sudo -u '#{home.stat().st_uid}' …"
+    yield Finding("records", "fault", f"{home} is another account's; nothing in it was opened", step)
 
 
 def _databases(home: Path) -> Iterator[Finding]:
