@@ -172,7 +172,8 @@ class Metrics:
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
-        disable_created_metrics()  # a second series beside every counter, which nobody asks for
+        # Otherwise a second series beside every counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         self._now = now
         self._cycles = _CycleFigures(self.registry)
