@@ -113,6 +113,24 @@ def test_an_error_ends_all_lanes_after_what_they_are_at_and_is_raised() -> None:
     assert done == [1], "the other lane ends what it is at and takes nothing more"
 
 
+def test_a_lane_without_work_takes_up_what_arrives_while_another_works() -> None:
+    board = Board([Item(0, 0)], ("a", "b"))
+    arrived, done = threading.Event(), []
+
+    def work(item: Item, _: str | None) -> None:
+        if item.number == 0:
+            assert arrived.wait(LONG), "the other lane is not waited for"
+        else:
+            arrived.set()
+        done.append(item.number)
+
+    def refill() -> None:
+        board.add([Item(0, 0), Item(5, 3)])
+
+    run_lanes(board, ("a", "b"), work, on_error=nothing, refill=refill, look=0.01)
+    assert sorted(done) == [0, 5], "and nothing is looked at twice"
+
+
 def test_a_closed_board_gives_nothing_out_and_wakes_whoever_waits() -> None:
     board = Board([Item(0, 0), Item(1, 0)], ("a", "b"))
     first = board.take("a")

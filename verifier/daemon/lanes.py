@@ -25,6 +25,10 @@ from verifier.verdict.earlier import Earlier, Subject
 __all__ = ["Baton", "Board", "Item", "SharedBench", "run_lanes", "shared"]
 
 
+LOOK_SECONDS = 10.0
+"""How often an idle lane looks for new proposals while others work."""
+
+
 class Baton:
     """Whoever holds it may touch state and chain."""
 
@@ -66,6 +70,7 @@ class Board:
     def __init__(self, items: Iterable[Item], machines: Sequence[str]) -> None:
         self._items = sorted(items, key=lambda item: item.number)
         self._machines = frozenset(machines)
+        self._known = {item.number for item in self._items}
         self._busy: set[int] = set()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -89,6 +94,24 @@ class Board:
         with self._changed:
             self._busy.discard(item.project)
             self._changed.notify_all()
+
+    def add(self, items: Iterable[Item]) -> None:
+        """What arrived meanwhile; nothing is looked at twice."""
+        with self._changed:
+            fresh = [item for item in items if item.number not in self._known]
+            self._known |= {item.number for item in fresh}
+            self._items = sorted([*self._items, *fresh], key=lambda item: item.number)
+            self._changed.notify_all()
+
+    def linger(self, seconds: float) -> bool:
+        """Wait for something to do while other lanes work; whether there may still be something."""
+        with self._changed:
+            if self._is_more():
+                self._changed.wait(seconds)
+            return self._is_more()
+
+    def _is_more(self) -> bool:
+        return not self._is_closed and bool(self._busy or self._items)
 
     def close(self) -> None:
         """Nothing more is given out."""
@@ -116,11 +139,15 @@ def run_lanes(
     work: Callable[[Item, str | None], None],
     *,
     on_error: Callable[[BaseException], None],
+    refill: Callable[[], None] = lambda: None,
+    look: float = LOOK_SECONDS,
 ) -> None:
     """Work the board off with one lane per machine, or one without where there is none.
 
     Args:
         work: Handles one item on a machine; called without the baton.
+        refill: Puts on the board what arrived meanwhile; called by lanes that have nothing to do while others
+            have, once in ``look`` seconds.
         on_error: Told at once of what a lane could not handle; that is raised again once all lanes ended.
     """
     lanes: Sequence[str | None] = tuple(machines) or (None,)
@@ -128,7 +155,10 @@ def run_lanes(
 
     def lane(machine: str | None) -> None:
         try:
-            while (item := board.take(machine)) is not None:
+            while (item := board.take(machine)) is not None or board.linger(look):
+                if item is None:
+                    refill()
+                    continue
                 try:
                     work(item, machine)
                 finally:

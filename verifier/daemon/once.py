@@ -57,6 +57,10 @@ ARTIFACT_GRACE_SECONDS = 3600
 who never uploads would stop the project for a week."""
 
 
+REFILL_SECONDS = 3600.0
+"""A pass takes up what arrives while other lanes work, but not for ever: housekeeping waits for its end."""
+
+
 class _NotHere(VerifierFault):
     """No machine can take a session now, or not the one that has to."""
 
@@ -165,14 +169,23 @@ class Validator:
             elif sort(error).weight is Weight.STOP:
                 self._executor.stop()
 
+        until = self._around.steady() + REFILL_SECONDS
+
+        def refill() -> None:
+            with self._baton.held():
+                if self._around.is_draining():
+                    board.close()
+                elif self._around.steady() < until:
+                    board.add(self._due(machines))
+
         with self._baton.laid_down():
-            run_lanes(board, machines, work, on_error=on_error)
+            run_lanes(board, machines, work, on_error=on_error, refill=refill)
 
     def _machines(self) -> tuple[str, ...]:
         """The machines that could take a session now; without one, what needs none is done all the same."""
         try:
             return self._executor.machines()
-        except VerifierFault as fault:
+        except (VerifierFault, FormatError) as fault:
             self._around.observer.fault(sort(fault))
             return ()
 
