@@ -23,12 +23,15 @@ from armlx_chain.formats.evidence import Evidence
 from armlx_chain.formats.manifest import BenchmarkManifest, ManifestEntry, ManifestRole
 from armlx_chain.formats.policy import Policy, SignedPolicy
 from armlx_chain.formats.typed import Domain, TypedData
+from armlx_chain.formats.verdictcase import About, Log, RuleInputs, VerdictCase
+from armlx_chain.formats.verdictpack import VerdictBundle, VerdictPack
 from armlx_chain.protocol.metric import extract_metric, rule_from_pattern
 from armlx_chain.protocol.score import chained_score, claimed_score, encode_score
 from armlx_chain.signing.eip712 import sign_claim
 from armlx_chain.signing.signer import Signer
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, BlockNumber, ProjectId, ProposalId, Root, ScaledScore, Tokens
+from verifier.daemon.agreement import Opinion
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors" / "formats"
 MINER_KEY = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
@@ -322,6 +325,102 @@ def attestation_vectors() -> dict[str, Any]:
     return {"validatorKey": "0x" + VALIDATOR_KEY, **vectors}
 
 
+def run_record(role: str, value: str, log: bytes) -> dict[str, Any]:
+    """A run as ``record.json`` states it."""
+    return {
+        "format": "armlx-run-record/1",
+        "role": role,
+        "ending": "graph",
+        "detail": "A model was handed over.",
+        "logSha256": sha256(log).hexdigest(),
+        "wallSeconds": "3.5",
+        "cpuSeconds": "3.25",
+        "peakMemoryBytes": 1 << 20,
+        "clock": "cpu",
+        "secondsToGraph": "3.0",
+        "validation": value,
+        "fresh": value,
+        "audits": [{"kind": "causality", "passed": True, "figures": {"probes": "64"}}],
+        "printedMetric": value[:8],
+        "steps": "40",
+        "anomalies": [],
+        "graphSha256": sha256(b"graph of the " + role.encode()).hexdigest(),
+        "disturbances": [],
+    }
+
+
+def example_verdict() -> VerdictBundle:
+    """One pair, whose candidate's log was too long to be kept."""
+    evidence = example_evidence()
+    claim = evidence.claim
+    logs = {role: f"{role}\nval_bpb: 2.213268\n".encode() for role in ("control", "candidate")}
+    case = VerdictCase(
+        about=About(
+            domain=claim.domain,
+            genesis_hash=sha("genesis").digest,
+            proposal_id=ProposalId(7),
+            project_id=claim.project_id,
+            validator=Signer.from_hex(VALIDATOR_KEY).address,
+            judged_at=1_795_003_600,
+            candidate_root=claim.candidate_root,
+            claim_digest=claim.digest(),
+            control_root=claim.control_root,
+            current_best=claim.current_best,
+            protocol_root=claim.protocol_root,
+            snapshot_root=claim.control_root,
+            evaluation_root=zerog("manifest"),
+            evaluation_seed=sha("seed").digest,
+            evaluation_block=BlockNumber(120),
+            hardware_class=claim.hardware_class,
+            environment_digest=claim.environment_digest,
+            metric=("val_bpb", r"^val_bpb:\s*([0-9.]+)"),
+        ),
+        program="armlx-chain 0.1.0",
+        rules=RuleInputs(24, Decimal("0.010000000"), Decimal("0.000000000"), True),
+        noise={"s": "0.003000000", "runs": 20},
+        pairs=({role: run_record(role, "2.213268000", logs[role]) for role in ("control", "candidate")},),
+        logs=(Log("pair-01-control", len(logs["control"])), Log("pair-01-candidate", 1 << 21, "too-long")),
+    )
+    return VerdictBundle(
+        case=case,
+        logs={"pair-01-control": logs["control"]},
+        evidence=evidence.encode(),
+        environment={"system": "macOS 15.1 24B83", "package-mlx": "0.32.4"},
+    )
+
+
+def verdict_vectors() -> dict[str, Any]:
+    """The layers of a pack; its report is a report in form alone."""
+    bundle = example_verdict()
+    packed = bundle.encode()
+    report = canonical_json(
+        {"evidence": {"bundle-bytes": str(len(packed)), "bundle-root": str(root_of(packed))}}
+    )
+    attestation = replace(example_attestation(), report_root=root_of(report))
+    pack = VerdictPack(report, packed, signed(attestation).encode()).encode()
+    opinion = Opinion(
+        domain=attestation.domain,
+        genesis_hash=attestation.genesis_hash,
+        proposal_id=attestation.proposal_id,
+        candidate_root=attestation.candidate_root,
+        control_root=attestation.control_root,
+        current_best=attestation.current_best,
+        rule_id=attestation.rule_id,
+        outcome=attestation.outcome,
+        reason=attestation.reason,
+        lower_bound=attestation.lower_bound,
+        machine="0123456789abcdef",
+        decided_at=attestation.decided_at,
+    )
+    return {
+        "case": document(bundle.case.encode()),
+        "bundle": content(packed),
+        "report": document(report),
+        "pack": content(pack),
+        "opinion": document(opinion.encode()),
+    }
+
+
 def build() -> dict[str, Any]:
     claim, evidence = example_claim(), example_evidence()
     return {
@@ -338,6 +437,7 @@ def build() -> dict[str, Any]:
         },
         "evidence.json": document(evidence.encode()),
         "attestation.json": attestation_vectors(),
+        "verdict.json": verdict_vectors(),
         "policy.json": {
             "validatorKey": "0x" + VALIDATOR_KEY,
             "policy": document(example_policy().policy.encode()),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
 
-_INSIDE = {"authorship.json", "protocol.json"}
+_INSIDE = {"authorship.json", "case.json", "protocol.json"}
 """Files inside bundles and of the project itself."""
 _RUN_FOLDER = {
     f"{name}.json"
