@@ -29,11 +29,14 @@ class Bell(Silent):
         self._rejections = rejections
         self._mode = modes.current()
         self._pending = {asked.proposal_id for asked in rejections.pending()}
+        self._golds = set(modes.golds())
+        self._is_spent = rejections.is_spent()
 
     def cycle_ended(self, cycle_id: str, outcome: str, seconds: float, results: Sequence[Result]) -> None:
         try:
             mode = self._modes.current()
             pending = {asked.proposal_id for asked in self._rejections.pending()}
+            golds, is_spent = set(self._modes.golds()), self._rejections.is_spent()
         except sqlite3.Error as error:
             log.warning("alarms could not be looked for: %s", error)
             return
@@ -44,4 +47,12 @@ class Bell(Silent):
                 Alarm.REJECTION_WAITS,
                 f"proposal {number} is refuted; look at its report, then: armlx-validator confirm {number}",
             )
+        for gold in golds - self._golds:
+            if not gold.passed:
+                self._others.alarm(Alarm.GOLD_FAILED, gold.sentence)
+        if is_spent and not self._is_spent:
+            self._others.alarm(
+                Alarm.REJECTIONS_SPENT, "as many proposals were rejected today as may be (--max-rejections)"
+            )
         self._mode, self._pending = mode, pending
+        self._golds, self._is_spent = golds, is_spent

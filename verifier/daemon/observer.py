@@ -38,13 +38,10 @@ class Alarm(StrEnum):
     GOLD_FAILED = "gold-failed"
     DRY_MODE = "dry-mode"
     """The daemon returned to dry mode by itself."""
-    REFUTED_SERIES = "refuted-series"
     REJECTION_WAITS = "rejection-waits"
     REJECTIONS_SPENT = "rejections-spent"
     """As many rejections were sent today as may be."""
-    LEASE_LAPSED = "lease-lapsed"
     LOW_FUNDS = "low-funds"
-    MACHINES_DISAGREE = "machines-disagree"
     OTHER = "other"
 
 

@@ -197,6 +197,10 @@ class Rejections:
         """How many rejections have their place in today."""
         return self._count(day_of(self._now()))
 
+    def is_spent(self) -> bool:
+        """Whether no further proposal can be rejected today."""
+        return self.taken() >= self._most
+
     def withdraw(self, proposal_id: int) -> None:
         """Nobody needs to answer any more: the proposal was settled by somebody else, or judged otherwise."""
         self._db.execute(
