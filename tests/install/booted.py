@@ -173,6 +173,35 @@ def confined(machine: Booted) -> None:
     machine.note("MLX inside it", found["MLX"]["state"] == "ok", found["MLX"]["seen"])
 
 
+LEFT_OUT = (
+    "ProtectKernelTunables=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "ProtectHostname=yes",
+    "RestrictNamespaces=yes",
+    "ProtectControlGroups=yes",
+    "SystemCallArchitectures=native",
+    "MemoryDenyWriteExecute=yes",
+)
+"""What the runner's service goes without."""
+
+
+def without_each(machine: Booted) -> None:
+    """Each setting that the runner goes without, put back alone: what the sandbox says then."""
+    folder = "/etc/systemd/system/armlx-check.service.d"
+    for setting in LEFT_OUT:
+        machine.must(f"cat > {folder}/one.conf; systemctl daemon-reload", text=f"[Service]\n{setting}\n")
+        machine.run("rm -f /run/check.json; systemctl start armlx-check")
+        out = machine.run("cat /run/check.json")[1]
+        found = [one for group in json.loads(out)["groups"].values() for one in group] if out else []
+        faults = [f"{one['name']}: {one['seen']}" for one in found if one["state"] == "fault"]
+        print(
+            f"with {setting:<32} {faults or ('all holds' if found else 'doctor itself does not run')}"[:300]
+        )
+    machine.must(f"rm {folder}/one.conf; systemctl daemon-reload")
+
+
 def reached(machine: Booted) -> None:
     """The runner serves the signer and nobody else."""
     machine.must("systemctl start armlx-runner")
@@ -256,11 +285,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="print the rows as one JSON object at the end")
+    parser.add_argument(
+        "--each", action="store_true", help="also try every setting that the runner's service goes without"
+    )
     options = parser.parse_args()
     if os.geteuid() != 0 or sys.platform != "linux":
         raise SystemExit("This needs root on Linux.")
     with booted() as machine:
-        for part in (installed, confined, reached, signing, removed):
+        parts = [installed, confined, *([without_each] if options.each else []), reached, signing, removed]
+        for part in parts:
             part(machine)
     faults = [row for row in machine.rows if row[1] != "ok"]
     if options.json:

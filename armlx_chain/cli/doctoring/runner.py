@@ -8,7 +8,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from armlx_chain.cli.doctoring.findings import Check, Finding
 
@@ -71,7 +71,7 @@ def _reach(socket: Path) -> Iterator[Finding]:
         yield Finding("separation", "ok", f"it runs under another account (user {owner.st_uid})")
 
 
-def _no_project(_: object) -> tuple[object, tuple[()]]:
+def _no_project(_: object) -> NoReturn:
     raise RuntimeError("nothing is prepared here")
 
 
