@@ -252,8 +252,8 @@ class PackKeeper:
 
 
 def _environment(bench: Bench | None) -> dict[str, str] | None:
-    facts = bench.environment_facts if isinstance(bench, StatesEnvironment) else {}
-    return dict(facts) or None
+    """The facts behind the environment's digest, where the machine states them."""
+    return dict(bench.environment_facts) or None if isinstance(bench, StatesEnvironment) else None
 
 
 def _bounded(verdict: Verdict) -> Verdict:
