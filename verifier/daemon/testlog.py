@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armlx_chain.durable import transaction
 from armlx_chain.errors import FormatError, VerifierFault
 from verifier.model import Pair
 from verifier.records import pair_tree, read_pair
@@ -112,7 +111,7 @@ class TestLog:
     def begin(self, proposal_id: int, subject: str, conditions: str) -> None:
         """A test from its first pair; one on another subject, or in which nothing counted, makes way."""
         key = (*self._where, proposal_id)
-        with self._transaction():
+        with transaction(self._db):
             before = self._db.execute(_FIND, key).fetchone()
             self._db.execute(_FORGET_PAIRS, key)
             self._db.execute(
@@ -123,7 +122,7 @@ class TestLog:
     def session(self, proposal_id: int) -> int:
         """A session starts working on the test; its number. What was left open before is interrupted."""
         key = (*self._where, proposal_id)
-        with self._transaction():
+        with transaction(self._db):
             ended = len(self._db.execute(_PAIRS, key).fetchall())
             self._db.execute(_NEXT_SESSION, (ended, ended, *key))
             row = self._db.execute(_FIND, key).fetchone()
@@ -144,16 +143,6 @@ class TestLog:
         self._db.execute(
             "INSERT INTO pair VALUES (?, ?, ?, ?, ?, ?)", (*self._where, proposal_id, number, record)
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 class Recorder:
