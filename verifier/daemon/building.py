@@ -36,7 +36,7 @@ from verifier.daemon.testing import Tester
 from verifier.daemon.timing import Pace, SeedTiming
 from verifier.daemon.verdictpack import PackKeeper
 from verifier.environments.choice import PythonChoice
-from verifier.session import ProgressCallback
+from verifier.session import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
@@ -118,7 +118,9 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
     rules = replace(choice.service, held=unsafe(app, signer, choice.runner, one_account=choice.one_account))
     service = build_service(app, store, settler, rules, now=time.time, ask=_ask_to_reject())
     guard = SingleSignGuard(app.settings.guard_path)
-    executor = executor_here(app, choice.python, choice.calibrate, runner=choice.runner)
+    executor = executor_here(
+        app, choice.python, choice.calibrate, runner=choice.runner, progress=_telling(talk)
+    )
     drain = Drain(stop=executor.stop, kill=executor.kill, seconds=choice.drain_seconds, say=talk.say)
     shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard)
     keeper = build_housekeeper(app, service, store, settler, sender, guard, choice.service)
@@ -302,6 +304,17 @@ def _agreement(choice: RunChoice) -> Agreement | None:
 
 def _shown(numbers: Sequence[int], most: int = 10) -> str:
     return ", ".join(str(number) for number in numbers[:most]) + (" …" if len(numbers) > most else "")
+
+
+def _telling(talk: Talk) -> ProgressCallback:
+    """Shows a calibration's runs, and tells the observer: it takes hours, and silence looks like a hang."""
+
+    def tell(progress: Progress) -> None:
+        talk.show(progress)
+        if progress.record is not None and progress.role is not None:
+            talk.observer.run_ended(progress.role, progress.record, progress.record.wall_seconds)
+
+    return tell
 
 
 def _store(app: App, signer: Signer) -> FindingStore:

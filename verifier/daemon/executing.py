@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from verifier.judging import Prepared
     from verifier.materials import Materials
     from verifier.model import Noise
+    from verifier.session import ProgressCallback
 
 __all__ = ["executor_here", "unsafe"]
 
@@ -64,9 +65,17 @@ def _is_others(socket: Path) -> bool:
 
 
 def executor_here(
-    app: App, python: PythonChoice, calibrate: str | None, *, runner: Path | None = None
+    app: App,
+    python: PythonChoice,
+    calibrate: str | None,
+    *,
+    runner: Path | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Executor:
     """Sessions in this process, or in the keyless one whose socket ``runner`` is.
+
+    Args:
+        progress: Told of every run of a calibration that is made here.
 
     Raises:
         UsageError: a shortcut of a calibration was asked for on a real network, or measuring here what a
@@ -79,7 +88,7 @@ def executor_here(
         return _behind(app, runner, calibrate)
     return LocalExecutor(
         prepare=lambda project, brake: prepare_here(app, project, python, brake),
-        noise=_noise_source(app, calibrate),
+        noise=_noise_source(app, calibrate, progress),
         machine=machine_id(app.home),
     )
 
@@ -104,9 +113,11 @@ def _behind(app: App, runner: Path, calibrate: str | None) -> Executor:
     return RemoteExecutor(connect_to(runner), load=load, check=_good_enough(app), say=say)
 
 
-def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise]:
+def _noise_source(
+    app: App, calibrate: str | None, progress: ProgressCallback | None
+) -> Callable[[Prepared], Noise]:
     """The machine's noise. A shortcut is good enough to practise, never to settle other people's stakes."""
-    from armlx_chain.cli.reproduce import noise_of
+    from armlx_chain.cli.reproduce import noise_of, show_progress
 
     if calibrate == "quick" and not is_practice(app):
         raise UsageError(
@@ -114,7 +125,7 @@ def _noise_source(app: App, calibrate: str | None) -> Callable[[Prepared], Noise
             next_step="Use --calibrate full.",
         )
     check = _good_enough(app)
-    return lambda prepared: check(noise_of(prepared, calibrate=calibrate))
+    return lambda prepared: check(noise_of(prepared, calibrate=calibrate, progress=progress or show_progress))
 
 
 def _good_enough(app: App) -> Callable[[Noise], Noise]:
