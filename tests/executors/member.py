@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--socket", type=Path)
     parser.add_argument("--scheduler")
     parser.add_argument("--certificates", type=Path)
+    parser.add_argument("--real", action="store_true")
     given = parser.parse_args()
 
     def note(role: Role, label: str) -> None:
@@ -26,12 +27,19 @@ def main() -> None:
             stream.write(f"{label} {role}\n")
 
     machine = machine_id(given.home)
-    place = Place(Shelf(given.shelf), given.home, machine=machine, seconds=given.seconds, at_start=note)
+    kind = _real() if given.real else Place
+    place = kind(Shelf(given.shelf), given.home, machine=machine, seconds=given.seconds, at_start=note)
     site = place.site()
     if given.socket is not None:
         serve_socket(given.socket, site, at_end=site.kill)
     else:
         join_cluster(given.scheduler, given.certificates, site, given.home / "scratch")
+
+
+def _real() -> type[Place]:
+    from tests.executors.realplaces import RealPlace
+
+    return RealPlace
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from verifier.executors.remote import RemoteExecutor, connect_to
 Process = subprocess.Popen[bytes]
 
 
-def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait for it."""
     deadline = time.monotonic() + seconds
     while not is_so():
@@ -58,9 +58,9 @@ class Member:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(60)
+        self.process.wait(120)
 
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)

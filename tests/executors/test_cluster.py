@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import stat
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             for member in found.members:
                 member.kill()
             server.close()
+    gc.collect()  # what a cluster leaves is cleared away here, not in the middle of another test
 
 
 @pytest.fixture(scope="module")

@@ -161,6 +161,13 @@ class Cluster:
         named = {str(worker.get("name")): address for address, worker in known.items()}
         return {name: address for name, address in named.items() if _ID.fullmatch(name)}
 
+    def _let_end(self, machine: str) -> None:
+        """Wait for a task that has nothing more to do: a lane comes back sooner than its end is known here."""
+        with self._lock:
+            work = self._busy.get(machine)
+        if work is not None:
+            work.let_end(_CLOSE_SECONDS)
+
     def _is_busy(self, machine: str) -> bool:
         with self._lock:
             if machine not in self._busy:
@@ -204,6 +211,7 @@ class Cluster:
                 next_step="See whether armlx-validator worker runs there.",
             )
         for machine in [wanted] if wanted else sorted(workers):
+            self._let_end(machine)
             if not self._is_busy(machine):
                 with self._lock:
                     if machine not in self._busy:
@@ -227,6 +235,11 @@ class ClusterWork:
     def is_over(self) -> bool:
         """Whether its machine could take another job."""
         return self._is_closed and self._has_ended.is_set()
+
+    def let_end(self, seconds: float) -> None:
+        """Wait for the task's end where the job is over."""
+        if self._is_closed:
+            self._has_ended.wait(seconds)
 
     def watch(self) -> None:
         """Let the scheduler forget the task once it has ended: it would repeat one whose worker goes."""

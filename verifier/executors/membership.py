@@ -64,7 +64,7 @@ async def _member(scheduler: str, place: Place, site: Site, scratch: Path) -> No
         memory_limit=0,
         dashboard=False,
         dashboard_address="127.0.0.1:0",
-        death_timeout=15,
+        death_timeout=10,
     )
     try:
         await worker
