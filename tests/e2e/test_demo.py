@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from armlx_chain.formats.verdictpack import VerdictPack
+from verifier.model import Outcome
+from verifier.replay import Holds, replay
+
 pytestmark = pytest.mark.e2e
 
 
@@ -47,6 +51,24 @@ def test_each_verdict_left_a_report_with_its_samples(story: tuple[str, Path]) ->
     approved = reports["0"]
     assert len(approved["pairs"]) >= 3
     assert all(pair["candidate"]["validation"] for pair in approved["pairs"])
+
+
+def test_each_verdict_replays_from_what_it_left_behind(story: tuple[str, Path]) -> None:
+    _, folder = story
+    found = {}
+    for path in sorted(folder.glob("*validator/reports/*/*/verdict.tar"), reverse=True):
+        replayed = replay(VerdictPack.parse(path.read_bytes()))
+        assert replayed.is_sound, [check for check in replayed.checks if check.holds is Holds.NO]
+        if replayed.outcome is not Outcome.UNDECIDED:
+            found[path.parent.name] = replayed
+    assert {number: replayed.is_signed for number, replayed in found.items()} == {
+        "0": True,
+        "1": False,
+        "2": True,
+    }
+    for replayed in found.values():
+        left_open = {check.name for check in replayed.checks if check.holds is Holds.OPEN}
+        assert left_open <= {"signature"}, "real runs leave logs, environment and a listed noise record"
 
 
 def test_only_two_verdicts_were_signed(story: tuple[str, Path]) -> None:
