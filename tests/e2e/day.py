@@ -69,8 +69,6 @@ DAY: Final = (
     (16, 0, "peeker", "noop"),
     (18, 1, "printer", "comment"),
     (20, 2, "peeker", "lookahead"),
-    (21, 2, "miner", "comment"),
-    (22, 0, "miner", "comment"),
 )
 """Hour, project, who, what."""
 
