@@ -194,11 +194,12 @@ def without_each(machine: Booted) -> None:
         machine.must(f"cat > {folder}/one.conf; systemctl daemon-reload", text=f"[Service]\n{setting}\n")
         machine.run("rm -f /run/check.json; systemctl start armlx-check")
         out = machine.run("cat /run/check.json")[1]
-        found = [one for group in json.loads(out)["groups"].values() for one in group] if out else []
+        document = json.JSONDecoder().raw_decode(out)[0] if out else {}
+        found = [one for group in document.get("groups", {}).values() for one in group]
         faults = [f"{one['name']}: {one['seen']}" for one in found if one["state"] == "fault"]
-        print(
-            f"with {setting:<32} {faults or ('all holds' if found else 'doctor itself does not run')}"[:300]
-        )
+        seen = "; ".join(faults) or ("all holds" if found else "doctor itself does not run")
+        in_force = machine.run(f"systemctl show -p {setting.partition('=')[0]} armlx-check")[1].strip()
+        print(f"with {in_force[:60]:<60} {seen}"[:300], flush=True)
     machine.must(f"rm {folder}/one.conf; systemctl daemon-reload")
 
 

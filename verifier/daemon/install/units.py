@@ -1,13 +1,16 @@
 """systemd's files: two services, accounts, folders, and who may keep the machine awake. Pure text.
 
-What the runner is *not* denied, and why (each was tried: with it bubblewrap cannot build its sandbox):
+What the runner is *not* denied, and why (``scripts/campaigns/install --each`` tries each on a real systemd):
 
-- ``ProtectKernelTunables``, ``ProtectKernelLogs``, ``ProtectProc``, ``ProcSubset``: they cover parts of
-  ``/proc``, and the kernel lets nobody without rights mount a fresh ``/proc`` then;
-- ``ProtectHostname``, ``RestrictNamespaces=yes``: the sandbox has namespaces and a name of its own;
+- ``ProtectHostname``, ``RestrictNamespaces=yes``, ``ProcSubset``: with any of them bubblewrap cannot start,
+  because the sandbox has namespaces and a name of its own and reads ``/proc/sys``;
 - ``SystemCallArchitectures=native``: it kills where the sandbox's own filter refuses, so that nobody could
   tell a wall from a crash;
-- ``ProtectControlGroups``: a run is bounded, stopped and ended by a group below the service's own;
+- ``ProtectControlGroups``: a run is bounded, stopped and ended by a group below the service's own; without
+  it the sandbox works and only polls;
+- ``ProtectKernelTunables``, ``ProtectKernelLogs``, ``ProtectProc``: they cover parts of ``/proc``. That was
+  harmless where it was tried, but a kernel may refuse a fresh ``/proc`` beside covered ones, as it does in
+  many containers. The sandbox shows candidates a ``/proc`` of its own in any case;
 - ``MemoryDenyWriteExecute`` (both services): LLVM and Metal compile at run time.
 """
 
