@@ -144,9 +144,7 @@ def _lane(
 def show(rows: Sequence[Row], given: argparse.Namespace) -> None:
     what = "real small runs" if given.real else f"runs that sleep {given.seconds:g} s"
     print(f"{what}; {os.cpu_count()} cores; {datetime.now(tz=UTC):%Y-%m-%d}")
-    print(
-        f"{'workers':>8} {'sessions':>9} {'pairs':>6} {'seconds':>9} {'pairs/min':>10} {'ratio':>6} {'overhead':>12}"
-    )
+    print(" workers  sessions  pairs   seconds  pairs/min  ratio     overhead")
     first = rows[0].pairs / rows[0].seconds
     for row in rows:
         rate = row.pairs / row.seconds

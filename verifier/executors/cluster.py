@@ -11,6 +11,7 @@ worker. That is why the daemon, which signs, is never a member: it speaks the wi
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
 import threading
@@ -67,6 +68,8 @@ def dask_kit() -> Any:
             "Dask is not installed.", next_step="Install it with: pip install 'armlx-chain[dask]'"
         ) from missing
     dask.config.set(dict(SETTINGS))
+    # It calls a queue that stayed empty for two seconds an error, with a traceback.
+    logging.getLogger("distributed.core").setLevel(logging.CRITICAL)
     return distributed
 
 
@@ -162,7 +165,7 @@ class Cluster:
         return {name: address for name, address in named.items() if _ID.fullmatch(name)}
 
     def _let_end(self, machine: str) -> None:
-        """Wait for a task that has nothing more to do: a lane comes back sooner than its end is known here."""
+        """Wait for a task that has nothing more to do: a lane may be back before its end is known here."""
         with self._lock:
             work = self._busy.get(machine)
         if work is not None:
