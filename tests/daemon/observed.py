@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from armlx_chain.types import ProposalId
@@ -25,3 +30,20 @@ def result(
 
 def run(role: Role = Role.CANDIDATE, ending: Ending = Ending.GRAPH, *, disturbed: bool = False) -> RunRecord:
     return record(role, ending=ending, disturbances=("the machine slept",) if disturbed else ())
+
+
+@contextmanager
+def logging_restored() -> Iterator[None]:
+    """Within the block a command may set up this process's logging; afterwards it is as before."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    try:
+        yield
+    finally:
+        for handler in root.handlers[:]:
+            root.removeHandler(handler)
+        for handler in before[0]:
+            root.addHandler(handler)
+        root.setLevel(before[1])
+        sys.excepthook, threading.excepthook = before[2:]
+        logging.captureWarnings(False)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armlx_chain.errors import GuardRefused, RpcUnavailable, VerifierFault
-from tests.daemon.observed import result, run
+from tests.daemon.observed import logging_restored, result, run
 from verifier.daemon.logs import LogObserver, about, start_logging
 from verifier.daemon.observer import Alarm, CycleOutcome
 from verifier.daemon.redaction import HIDDEN, Redactor, secret_variables
@@ -53,17 +53,10 @@ Lines = Callable[[], list[dict[str, Any]]]
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     """What was logged since, parsed; the process logs as before afterwards."""
-    root, stream = logging.getLogger(), io.StringIO()
-    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    start_logging(redactor(), stream=stream, level=logging.DEBUG)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-    for handler in before[0]:
-        root.addHandler(handler)
-    root.setLevel(before[1])
-    sys.excepthook, threading.excepthook = before[2:]
-    logging.captureWarnings(False)
+    stream = io.StringIO()
+    with logging_restored():
+        start_logging(redactor(), stream=stream, level=logging.DEBUG)
+        yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def assert_clean(text: str) -> None:

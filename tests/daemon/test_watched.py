@@ -21,6 +21,7 @@ import armlx_chain.cli.reproduce
 from armlx_chain.errors import RpcUnavailable
 from armlx_chain.storage.zerog.price import RpcPriceReader
 from armlx_chain.types import Address
+from tests.daemon.observed import logging_restored
 from tests.faults import simulated
 from tests.faults.tinyworld import CAST, Ran, TinyWorld, call
 
@@ -37,16 +38,8 @@ PATH_KEY, USER_KEY, QUERY_KEY = (
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    yield
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-    for handler in before[0]:
-        root.addHandler(handler)
-    root.setLevel(before[1])
-    sys.excepthook, threading.excepthook = before[2:]
-    logging.captureWarnings(False)
+    with logging_restored():
+        yield
 
 
 @pytest.fixture(autouse=True)
