@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from armlx_chain.chain.contracts import Status
-from tests.daemon.servicing import DAY, daemon, judged, machine, once, queue_of, rows, step_of, tidy
+from tests.daemon.servicing import DAY, daemon, judged, machine, once, queue_of, step_of, tidy
 from tests.faults.tinyworld import TinyWorld
 from verifier.daemon.timing import SETTLING_SECONDS
 from verifier.executors.local import LocalBench
@@ -24,21 +24,6 @@ def deeds(world: TinyWorld, home: object) -> list[str]:
     return [attempt.key.split("/")[0] for attempt in world.journal("validator", home)._all()]  # type: ignore[arg-type]
 
 
-def test_by_default_a_review_is_claimed_when_the_verdict_is_published(world: TinyWorld) -> None:
-    proposal, home = world.submitted(), world.home()
-    assert step_of(once(world, home), proposal)["step"] == "approved"
-    assert deeds(world, home)[-2:] == ["claim", "approve"]
-    assert deeds(world, home)[0] == "flow"
-
-
-def test_claimed_first_the_review_is_ours_before_the_first_run(world: TinyWorld) -> None:
-    proposal, home = world.submitted(), world.home()
-    assert step_of(once(world, home, "--claim-first"), proposal)["step"] == "approved"
-    found = deeds(world, home)
-    assert (found[0], found[-1], found.count("claim")) == ("claim", "approve", 1)
-    assert world.proposal(proposal.id).status is Status.APPROVED
-
-
 def test_claimed_first_an_unimproved_one_is_handed_back_once_its_lease_is_over(world: TinyWorld) -> None:
     proposal, home = world.submitted(gain="0.000001"), world.home()
     result = step_of(once(world, home, "--claim-first"), proposal)
@@ -49,20 +34,30 @@ def test_claimed_first_an_unimproved_one_is_handed_back_once_its_lease_is_over(w
     assert world.proposal(proposal.id).status is Status.SUBMITTED
 
 
-@pytest.mark.parametrize(("spare", "begins"), [(60, True), (-60, False)])
 def test_claimed_first_no_session_begins_that_cannot_end_inside_the_lease(
-    world: TinyWorld, monkeypatch: pytest.MonkeyPatch, spare: int, begins: bool
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proposal, home = world.submitted(), world.home()
     nonce = world.nonce("validator")
-    takes(monkeypatch, DAY - SETTLING_SECONDS - spare)
-    result = step_of(once(world, home, "--claim-first"), proposal)
-    assert (result["step"] == "approved") is begins, result
-    assert (judged() > 0) is begins
-    if not begins:
-        assert "the lease is nearly over" in result["sentence"]
-        assert world.nonce("validator") == nonce, "and the review is not claimed either"
-        assert step_of(once(world, home), proposal)["step"] == "approved", "without a lease the week counts"
+    takes(monkeypatch, DAY - SETTLING_SECONDS + 60)
+    late = step_of(once(world, home, "--claim-first"), proposal)
+    assert (late["step"], judged()) == ("left", 0)
+    assert "the lease is nearly over" in late["sentence"]
+    assert world.nonce("validator") == nonce, "and the review is not claimed either"
+    assert step_of(once(world, home), proposal)["step"] == "approved", "without a lease the week counts"
+    found = deeds(world, home)
+    assert (found[0], found[-2:]) == ("flow", ["claim", "approve"]), "and it is claimed when all is published"
+
+
+def test_claimed_first_a_session_begins_that_can_just_end_and_the_review_is_ours_before_it(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal, home = world.submitted(), world.home()
+    takes(monkeypatch, DAY - SETTLING_SECONDS - 60)
+    assert step_of(once(world, home, "--claim-first"), proposal)["step"] == "approved"
+    found = deeds(world, home)
+    assert (found[0], found[-1], found.count("claim")) == ("claim", "approve", 1)
+    assert world.proposal(proposal.id).status is Status.APPROVED
 
 
 def test_a_lease_that_is_held_already_counts_by_what_is_left_of_it(
@@ -91,12 +86,3 @@ def test_no_session_begins_that_cannot_end_before_the_week_is_over(
     assert queue_of(home)[int(proposal.id)][0] == "left"
     takes(monkeypatch, DAY / 2)
     assert step_of(once(world, home), proposal)["step"] == "approved"
-
-
-def test_in_dry_mode_nothing_is_claimed_first(world: TinyWorld) -> None:
-    proposal, home = world.submitted(), world.home()
-    nonce = world.nonce("validator")
-    result = step_of(once(world, home, "--claim-first", "--dry"), proposal)
-    assert (result["step"], result["outcome"]) == ("left", "reproduced")
-    assert world.nonce("validator") == nonce
-    assert rows(home, "SELECT machine IS NOT NULL FROM queue") == [(1,)]

@@ -96,7 +96,9 @@ def test_a_stale_approval_whose_nonce_another_program_used_ends_at_once(
     world.move_best()
     result = step_of(validate(world, settling.home), settling.proposal)
     assert result["step"] == "superseded"
-    assert {a.state for a in world.journal("validator", settling.home)._all()[SETTLEMENT - 1 :]} == {State.CANCELLED}
+    assert {a.state for a in world.journal("validator", settling.home)._all()[SETTLEMENT - 1 :]} == {
+        State.CANCELLED
+    }
     assert world.proposal(settling.proposal.id).status is Status.REVIEWING
 
 

@@ -168,9 +168,9 @@ def test_sigterm_amid_a_settlement_ends_after_it_and_nothing_is_half_sent(
 def test_in_dry_mode_the_verdict_is_kept_and_live_settles_it_without_a_run(world: TinyWorld) -> None:
     proposal, home = world.submitted(), world.home()
     nonce = world.nonce("validator")
-    ran = daemon(world, home, "--dry", "--cycles", "1")
+    ran = daemon(world, home, "--dry", "--claim-first", "--cycles", "1")
     assert ran.code == 0, ran.err
-    assert world.nonce("validator") == nonce, "nothing was sent"
+    assert world.nonce("validator") == nonce, "nothing was sent, and nothing claimed first"
     phase, sentence = queue_of(home)[int(proposal.id)]
     assert phase == "decided"
     assert "dry mode" in sentence
