@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from armlx_chain.errors import FormatError, VerifierFault
+from armlx_chain.errors import FormatError
 from armlx_chain.formats.attestation import Attestation, SignedAttestation
 from armlx_chain.formats.bundle import pack_tree, unpack_tree
 from armlx_chain.formats.canonical import canonical_json
@@ -24,9 +24,7 @@ from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Address, ProposalId, ScaledScore
 from tests.daemon.verdicts import VALIDATOR, Bench, Desk, dossier_of
-from verifier.executors.jobs import Facts
 from verifier.gate import check_sources
-from verifier.hardware import EnvironmentFacts
 from verifier.model import AuditKind, Ending, Outcome, Reason, RunRecord, bpb
 from verifier.replay import BUNDLE_FACT, BUNDLE_SIZE_FACT, Holds, Replayed, bindings, replay
 from verifier.session import precheck
@@ -427,52 +425,3 @@ def test_a_bundle_holds_what_its_case_lists_and_nothing_else(signed: bytes) -> N
 def test_a_case_survives_writing_and_reading(signed: bytes) -> None:
     case = VerdictBundle.parse(VerdictPack.parse(signed).bundle).case
     assert VerdictCase.parse(case.encode()) == case
-
-
-# --- keeping ------------------------------------------------------------------------------------------
-
-
-def test_the_same_verdict_leaves_the_same_bytes(desk: Desk) -> None:
-    verdict, papers, bench = desk.judged(0.1)
-    desk.noted(verdict, papers, bench)
-    first = desk.pack()
-    desk.noted(verdict, papers, bench)
-    assert desk.pack() == first
-
-
-def test_signing_changes_the_attestation_beside_the_bundle_and_nothing_else(desk: Desk) -> None:
-    verdict, papers, bench = desk.judged(0.1)
-    noted = desk.noted(verdict, papers, bench)
-    before = VerdictPack.parse(desk.pack())
-    draft = desk.draft(noted, papers, bench)
-    desk.packs.attest(papers.proposal.id, draft.report, draft.attestation.encode())
-    after = VerdictPack.parse(desk.pack())
-    assert (after.report, after.bundle) == (before.report, before.bundle)
-    assert after.report == draft.report
-    assert (before.attestation, after.attestation) == (None, draft.attestation.encode())
-
-
-def test_a_pack_of_another_report_is_not_published_for_this_one(desk: Desk) -> None:
-    desk.signed()
-    pack = desk.pack()
-    assert desk.packs.attest(7, b"another report", b"{}") is None
-    assert desk.packs.attest(8, b"no pack at all", b"{}") is None
-    assert desk.pack() == pack
-
-
-def test_a_disk_that_cannot_be_written_is_this_side_s_fault(desk: Desk, tmp_path: Path) -> None:
-    verdict, papers, bench = desk.judged(0.1)
-    blocked = replace(desk.packs, folder_of=lambda _: tmp_path / "file" / "below")
-    (tmp_path / "file").write_text("in the way")
-    desk.packs = blocked
-    with pytest.raises(VerifierFault, match="cannot be written"):
-        desk.noted(verdict, papers, bench)
-
-
-def test_a_worker_s_environment_must_have_the_digest_that_it_states() -> None:
-    facts = {"system": "worker", "python": "3.11"}
-    digest = EnvironmentFacts(facts).digest
-    told = Facts("0" * 16, "cpu", digest, 3.0, "", (), facts)
-    assert Facts.read({**told.tree(), "notices": ()}) == told
-    with pytest.raises(FormatError, match="digest"):
-        Facts.read({**told.tree(), "notices": (), "facts": {**facts, "system": "other"}})
