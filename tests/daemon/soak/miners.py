@@ -133,7 +133,7 @@ class Miners:
             created_at=self._node.genesis_time, pool_cap=int(TERMS.miner_pool_cap),
         )  # fmt: skip
         self._node.put(("project", number), venture)
-        self._node.put(("supply", number), 10**7)
+        self._node.put(("supply", number), 10**13)
         self._node.contracts.add_token(number, token)
         self.levels[roots["snapshot"].digest] = Decimal(simulated.BASELINE)
 

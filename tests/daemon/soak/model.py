@@ -176,6 +176,8 @@ def _complaints(event: Settled, truth: Truth, best: Standard) -> list[str]:
     complaints = []
     if gain < TOLERANCE:
         complaints.append(f"was approved with a gain of {gain} millionths")
-    if not best.score < score <= best.score + gain + TOLERANCE:
+    # Chained scores add up lower bounds, so through an earlier control more than the bare gain may be right;
+    # but nobody's score is ever better than what the candidate really scores.
+    if not best.score < score <= -int(truth.level * 10**6) + TOLERANCE:
         complaints.append(f"was given the score {score} on {best.score} for a gain of {gain}")
     return complaints
