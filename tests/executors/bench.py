@@ -74,8 +74,12 @@ def main() -> None:
         else:
             project = published(shelf)
         make_certificates(place / "c", now=datetime.now(tz=UTC))
-        rows = [measured(place, shelf, project, given, workers) for workers in given.workers]
-    show(rows, given)
+        head(given)
+        first: Row | None = None
+        for workers in given.workers:
+            row = measured(place, shelf, project, given, workers)
+            first = first or row
+            show(row, first)
 
 
 def measured(folder: Path, shelf: Shelf, project: Project, given: argparse.Namespace, workers: int) -> Row:
@@ -141,17 +145,19 @@ def _lane(
         found.append(judged(bench, folder / f"runs-{number}", files=files, pairs=2 if real else 8))
 
 
-def show(rows: Sequence[Row], given: argparse.Namespace) -> None:
+def head(given: argparse.Namespace) -> None:
     what = "real small runs" if given.real else f"runs that sleep {given.seconds:g} s"
     print(f"{what}; {os.cpu_count()} cores; {datetime.now(tz=UTC):%Y-%m-%d}")
-    print(" workers  sessions  pairs   seconds  pairs/min  ratio     overhead")
-    first = rows[0].pairs / rows[0].seconds
-    for row in rows:
-        rate = row.pairs / row.seconds
-        print(
-            f"{row.workers:>8} {row.sessions:>9} {row.pairs:>6} {row.seconds:>9.1f} {60 * rate:>10.1f} "
-            f"{rate / first:>6.2f} {row.overhead:>8.2f} s each"
-        )
+    print(" workers  sessions  pairs   seconds  pairs/min  ratio     overhead", flush=True)
+
+
+def show(row: Row, first: Row) -> None:
+    rate, before = row.pairs / row.seconds, first.pairs / first.seconds
+    print(
+        f"{row.workers:>8} {row.sessions:>9} {row.pairs:>6} {row.seconds:>9.1f} {60 * rate:>10.1f} "
+        f"{rate / before:>6.2f} {row.overhead:>8.2f} s each",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
