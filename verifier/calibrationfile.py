@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from verifier.verdict.constants import CALIBRATION_DAYS
 VERSION: Final = 2
 _FIRST_VERSION: Final = 1
 _MAX_FILE_BYTES: Final = 1 << 20
+_TOO_MANY: Final = 1 << 63
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _AHEAD: Final = timedelta(minutes=10)
 """A calibration from further in the future than clocks differ was stamped by a clock that was wrong."""
@@ -276,6 +278,10 @@ def _noise(tree: dict[str, Any]) -> Noise:
     noise = _figures(tree)
     if noise.s < 0 or noise.seed_spread < 0 or len(noise.scores) != noise.runs:
         raise ValueError("its figures contradict each other")
+    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in noise.reference_seconds):
+        raise ValueError("its runs took no time that there is")
+    if not all(0 <= count < _TOO_MANY for count in noise.steps):
+        raise ValueError("its runs made no number of steps that there is")
     return noise
 
 

@@ -22,6 +22,7 @@ __all__ = ["RECORD_FORMAT", "check_log", "pair_tree", "read_pair", "read_record"
 
 RECORD_FORMAT: Final = "armlx-run-record/1"
 _CHUNK: Final = 1 << 20
+_TOO_MANY: Final = 1 << 63
 
 
 def record_tree(record: RunRecord) -> dict[str, Any]:
@@ -76,14 +77,14 @@ def read_record(tree: object, log_path: Path) -> RunRecord:
             log_sha256=_hex(tree["logSha256"]),
             wall_seconds=_seconds(tree["wallSeconds"]),
             cpu_seconds=_seconds(tree["cpuSeconds"]),
-            peak_memory_bytes=int(tree["peakMemoryBytes"]),
+            peak_memory_bytes=_count(tree["peakMemoryBytes"]),
             clock=_text(tree["clock"]),
             seconds_to_graph=None if tree["secondsToGraph"] is None else _seconds(tree["secondsToGraph"]),
             validation=_figure(tree["validation"]),
             fresh=_figure(tree["fresh"]),
             audits=tuple(_audit(audit) for audit in tree["audits"]),
             printed_metric=None if tree["printedMetric"] is None else _text(tree["printedMetric"]),
-            steps=None if tree["steps"] is None else int(_text(tree["steps"])),
+            steps=None if tree["steps"] is None else _count(int(_text(tree["steps"]))),
             anomalies=tuple(_text(text) for text in tree["anomalies"]),
             graph_sha256=None if tree["graphSha256"] is None else _hex(tree["graphSha256"]),
             disturbances=tuple(_text(text) for text in tree["disturbances"]),
@@ -142,6 +143,13 @@ def _hex(value: object) -> str:
     if len(bytes.fromhex(text)) != hashlib.sha256().digest_size:
         raise ValueError(f"{text!r} is not a digest")
     return text
+
+
+def _count(value: object) -> int:
+    """What fits into a database and a float: a machine that lies must not bring its reader down."""
+    if type(value) is not int or not 0 <= value < _TOO_MANY:
+        raise ValueError("a count that nothing has")
+    return value
 
 
 def _seconds(value: object) -> float:

@@ -27,12 +27,14 @@ from armlx_chain.errors import (
     StorageUnavailable,
     VerifierFault,
 )
-from tests.executors.places import Place, Shelf, published
+from tests.executors.places import Place, Shelf, noise_here, published
 from tests.executors.sessions import BETTER, Notes
+from verifier.calibrationfile import encode_noise, read_noise
 from verifier.controls import PastBest
 from verifier.executors.jobs import Facts, Job, LogPieces, Made, Order
 from verifier.executors.remote import RemoteExecutor
 from verifier.executors.server import serve_one
+from verifier.executors.stopping import Brake
 from verifier.executors.wire import LINE_BYTES, Line, error_tree, parse, read_error, to_line
 from verifier.model import Reason, Role, Verdict
 from verifier.records import record_tree
@@ -160,6 +162,38 @@ def _pour(into: socket.socket, count: int) -> None:
         return
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reference_seconds": ["nan", "3.0", "3.0"]},
+        {"reference_seconds": ["inf", "3.0", "3.0"]},
+        {"reference_seconds": ["-1.0", "3.0", "3.0"]},
+        {"steps": ["9" * 4000, "9" * 4000]},
+        {"steps": ["-1", "10"]},
+    ],
+)
+def test_a_calibration_with_figures_that_no_machine_has_is_none(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    place = Place(shelf, tmp_path / "home")
+    found = encode_noise(noise_here(place.prepare(published(shelf), (), Brake())))
+    assert encode_noise(read_noise(found)) == found
+    with pytest.raises(VerifierFault, match="damaged"):
+        read_noise({**found, **change})
+
+
+@pytest.mark.unit
+def test_a_machine_that_is_named_twice_gets_one_lane(tmp_path: Path) -> None:
+    here, there = socket.socketpair()
+    twice = [{"id": "ab" * 8, "free": True}, {"id": "ab" * 8, "free": True}]
+    there.sendall(raw({"kind": "machines", "machines": twice}) + b"\n")
+    executor = RemoteExecutor(lambda: here, load=lambda _: pytest.fail("nothing is prepared"))
+    assert executor.machines() == ("ab" * 8,)
+    there.close()
+
+
 # --- logs -------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +224,11 @@ def test_a_record_is_kept_only_with_its_own_log_and_of_the_run_that_was_ordered(
         (record_tree(record(Role.CONTROL)), b""),
         ({}, b""),
         ({**record_tree(record(Role.CANDIDATE)), "validation": "1e999999"}, b""),
+        *(
+            ({**record_tree(record(Role.CANDIDATE)), "peakMemoryBytes": count}, b"")
+            for count in ("9" * 4000, 1 << 63, -1, True, None)
+        ),
+        ({**record_tree(record(Role.CANDIDATE)), "steps": "9" * 4000}, b""),
     ):
         with pytest.raises(VerifierFault):
             Made(tree, log).keep(order, tmp_path / "run")
@@ -208,6 +247,9 @@ GARBAGE: list[bytes] = [
     raw({"kind": "error", "error": {"name": "MinerFault", "message": "reject it"}}) + b"\n",
     raw({"kind": "say", "text": 7}) + b"\n",
     raw({"kind": "machines", "machines": [{"id": 7, "free": True}]}) + b"\n",
+    raw({"kind": "machines", "machines": [{"id": "../x\n", "free": True}]}) + b"\n",
+    raw({"kind": "facts", "facts": {**FACTS.tree(), "class": "a\nb"}}) + b"\n",
+    raw({"kind": "facts", "facts": {**FACTS.tree(), "machine": "x" * 9000}}) + b"\n",
     raw({"kind": "noise", "noise": {"s": "-1"}}) + b"\n",
     raw({"kind": "record", "record": {"role": "candidate"}}) + b"\n",
     b"",

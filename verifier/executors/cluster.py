@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import secrets
 import threading
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from typing import Any, Final, Self
 from armlx_chain.errors import AcceleratorBusy, FormatError, MachineError, UsageError, VerifierFault
 from verifier.calibrationfile import read_noise
 from verifier.executors.certificates import Place
-from verifier.executors.jobs import Facts, Job, LogPieces, Made, Order
+from verifier.executors.jobs import MACHINE_ID, Facts, Job, LogPieces, Made, Order
 from verifier.executors.site import Say
 from verifier.executors.stopping import Brake
 from verifier.executors.task import made_queue, orders_queue, perform, talk_queue
@@ -51,7 +50,6 @@ _LOOK_SECONDS: Final = "2s"
 _CLOSE_SECONDS: Final = 60.0
 _GONE: Final = (OSError, RuntimeError, TimeoutError, CancelledError)
 """What Dask raises where the scheduler ends meanwhile."""
-_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def dask_kit() -> Any:
@@ -162,7 +160,7 @@ class Cluster:
         """Addresses by machine id; of a worker that gives itself another name nothing is asked."""
         known = self._client.scheduler_info()["workers"]
         named = {str(worker.get("name")): address for address, worker in known.items()}
-        return {name: address for name, address in named.items() if _ID.fullmatch(name)}
+        return {name: address for name, address in named.items() if MACHINE_ID.fullmatch(name)}
 
     def _let_end(self, machine: str) -> None:
         """Wait for a task that has nothing more to do: a lane may be back before its end is known here."""

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,7 +27,7 @@ from verifier.materials import CANDIDATE_LIMIT_BYTES
 from verifier.model import Role, RunRecord
 from verifier.records import read_record, record_tree
 
-__all__ = ["Facts", "Job", "LogPieces", "Made", "Order"]
+__all__ = ["MACHINE_ID", "Facts", "Job", "LogPieces", "Made", "Order"]
 
 MAX_LOG_BYTES: Final = 33 << 20
 """The sandbox ends a program whose log is longer than 32 MiB."""
@@ -39,6 +40,9 @@ _HASHES: Final = (
     "best_code_hash",
     "best_metrics_hash",
 )
+MACHINE_ID: Final = re.compile(r"[0-9a-f]{16}")
+_CLASS: Final = re.compile(r"[ -~]{1,200}")
+"""One ASCII line: it stands in reports, and is signed."""
 _ADDRESSES: Final = ("best_miner", "token", "creator")
 
 
@@ -138,6 +142,10 @@ class Facts:
         if not isinstance(notices, tuple) or not all(isinstance(notice, str) for notice in notices):
             raise FormatError("The facts have no notices.")
         _hash(text(tree, "environment"))
+        if MACHINE_ID.fullmatch(text(tree, "machine")) is None:
+            raise FormatError("The facts name no machine.")
+        if _CLASS.fullmatch(text(tree, "class")) is None:
+            raise FormatError("The facts name no hardware class.")
         budget = _finite(text(tree, "budget"))
         if budget <= 0:
             raise FormatError("A training budget is more than nothing.")

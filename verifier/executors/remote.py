@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from armlx_chain.errors import FormatError, VerifierFault
 from verifier.calibrationfile import read_noise
 from verifier.controls import PastBest
 from verifier.executors.interface import Bench
-from verifier.executors.jobs import Facts, Job, LogPieces, Made, Order
+from verifier.executors.jobs import MACHINE_ID, Facts, Job, LogPieces, Made, Order
 from verifier.executors.stopping import Brake
 from verifier.executors.wire import Line, read_error, text
 from verifier.judgement import Contest, check_materials
@@ -90,8 +91,11 @@ class RemoteExecutor:
             told = self._talk.wait(line, "machines").get("machines")
             if not isinstance(told, tuple) or len(told) > _MOST_MACHINES:
                 raise FormatError("The list of machines is none.")
-            known = [entry for entry in told if isinstance(entry, dict)]
-            return tuple(text(entry, "id") for entry in known if entry.get("free") is True)
+            free = [entry for entry in told if isinstance(entry, dict) and entry.get("free") is True]
+            found = dict.fromkeys(text(entry, "id") for entry in free)
+            if not all(MACHINE_ID.fullmatch(name) for name in found):
+                raise FormatError("The list of machines names something else.")
+            return tuple(found)
 
     def prepare(self, project: Project, machine: str | None) -> Bench:
         materials, past = self._load(project)
@@ -250,12 +254,13 @@ class RemoteBench:
         earlier: Earlier,
         keeper: Keeper | None,
     ) -> Verdict:
+        runner = _RemoteRunner()
+
         def noted(what: Progress) -> None:
             if what.record is not None:
-                self._wall.append(what.record.wall_seconds)
+                self._wall.append(runner.seconds)
             progress(what)
 
-        runner = _RemoteRunner()
         braked = self.talk.brake.session(runner, keeper)
         return self.contest.judge(
             braked,
@@ -292,6 +297,8 @@ class _RemoteRunner:
 
     def __init__(self) -> None:
         self.line: Line | None = None
+        self.seconds = 0.0
+        """How long the last run took, by this side's clock: what is planned with is not taken from others."""
         self._lock = threading.Lock()
 
     def run(
@@ -307,8 +314,10 @@ class _RemoteRunner:
             raise VerifierFault("A run was asked for outside its session.")
         order = Order(role, run_folder.name.removesuffix(f"-{role}"), deadline_seconds, seed)
         with self._lock:
+            began = time.monotonic()
             self.line.send("run", **order.tree())
             made = self._made(self.line)
+            self.seconds = time.monotonic() - began
         return made.keep(order, run_folder)
 
     def _made(self, line: Line) -> Made:
