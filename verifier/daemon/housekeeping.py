@@ -176,7 +176,7 @@ class Housekeeper:
         return (
             held
             or self._store.find(proposal.id) is not None
-            or self._store.tests.find(proposal.id) is not None
+            or self._store.tests.was_begun(proposal.id)
             or self._passed_over.find(proposal.id) is not None
             or self._signed(proposal.id)
         )

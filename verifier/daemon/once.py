@@ -43,7 +43,7 @@ from verifier.daemon.mode import Mode, ModeKeeper
 from verifier.daemon.observer import Observer
 from verifier.daemon.results import Result, Step, result_of
 from verifier.daemon.settle import Settler
-from verifier.daemon.sorting import Weight, sort
+from verifier.daemon.sorting import Sortable, Weight, sort
 from verifier.daemon.store import FINAL, Finding, FindingStore
 from verifier.executors.interface import Bench, Executor
 from verifier.model import Outcome
@@ -164,10 +164,12 @@ class Validator:
                     results.append(result)
 
         def on_error(error: BaseException) -> None:
-            if not isinstance(error, ArmlxError):
-                self._executor.kill()
-            elif sort(error).weight is Weight.STOP:
+            if isinstance(error, Sortable) and sort(error).weight is not Weight.STOP:
+                return  # the next cycle needs the machines: one that was stopped takes no session any more
+            if isinstance(error, ArmlxError):
                 self._executor.stop()
+            else:
+                self._executor.kill()
 
         until = self._around.steady() + REFILL_SECONDS
 
@@ -203,10 +205,10 @@ class Validator:
     def _pinned(self, number: int, best: str | None) -> str | None:
         """The machine on which a test goes on: what was measured on one is not continued on another. A test
         against an earlier best does not go on."""
-        queued, test = self._log.find(number), self._store.tests.find(number)
-        if queued is None or test is None or not (test.pairs or test.interrupted):
+        queued, subject = self._log.find(number), self._store.tests.subject_begun(number)
+        if queued is None or subject is None:
             return None
-        return queued.machine if json.loads(test.subject).get("best") == best else None
+        return queued.machine if json.loads(subject).get("best") == best else None
 
     def _forget_settled(self, due: set[int]) -> None:
         for queued in self._log.queue():
@@ -263,20 +265,28 @@ class Validator:
         if finding is not None and finding.state in FINAL:
             return self._result(finding, Step.KNOWN, f"was {finding.state.value} in an earlier pass")
         try:
-            if finding is not None and finding.draft is not None:
-                return self._finisher.carry_on(proposal, finding)
-            return self._judge.judge(proposal, lambda project: self._ready(project, machine, pinned))
+            return self._brought_on(proposal, finding, machine, pinned)
         except _NotHere as absent:
             return Result(proposal.id, Step.WAITING, absent.message)
-        except (VerifierFault, FormatError) as fault:
-            self._around.observer.fault(sort(fault))
-            return self._judge.failed(proposal, fault)
-        except (ArmlxError, OSError) as error:
+        except (ArmlxError, OSError) as error:  # also where a fault could not even be recorded
             placed = sort(error)
             if placed.weight is not Weight.NEXT_PROPOSAL:
                 raise
             self._around.observer.fault(placed)
             return Result(proposal.id, Step.WAITING, _waits_for(error))
+
+    def _brought_on(
+        self, proposal: Proposal, finding: Finding | None, machine: str | None, pinned: str | None
+    ) -> Result:
+        try:
+            if finding is not None and finding.draft is not None:
+                return self._finisher.carry_on(proposal, finding)
+            return self._judge.judge(proposal, lambda project: self._ready(project, machine, pinned))
+        except _NotHere:
+            raise
+        except (VerifierFault, FormatError) as fault:
+            self._around.observer.fault(sort(fault))
+            return self._judge.failed(proposal, fault)
 
     def _ready(self, project: Project, machine: str | None, pinned: str | None) -> Bench:
         """The project on a lane's machine.

@@ -53,6 +53,11 @@ _FIND = (
     "SELECT subject, conditions, sessions, started, interrupted FROM test"
     " WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?"
 )
+_BEGUN = (
+    "SELECT subject FROM test t WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ?"
+    " AND (started > 0 OR interrupted > 0 OR EXISTS (SELECT 1 FROM pair p WHERE p.chain = t.chain"
+    " AND p.ledger = t.ledger AND p.account = t.account AND p.proposal = t.proposal))"
+)
 _PAIRS = (
     "SELECT record FROM pair WHERE chain = ? AND ledger = ? AND account = ? AND proposal = ? ORDER BY number"
 )
@@ -107,6 +112,15 @@ class TestLog:
         pairs = tuple(_read(proposal_id, record) for (record,) in rows)
         dangling = int(row[3] > len(pairs))
         return Test(row[0], row[1], row[2], row[4] + dangling, pairs)
+
+    def subject_begun(self, proposal_id: int) -> str | None:
+        """The subject of a test in which a candidate ran; reads no pair, so that none can be unreadable."""
+        row = self._db.execute(_BEGUN, (*self._where, proposal_id)).fetchone()
+        return None if row is None else str(row[0])
+
+    def was_begun(self, proposal_id: int) -> bool:
+        """Whether a proposal has a test at all, readable or not."""
+        return self._db.execute(_FIND, (*self._where, proposal_id)).fetchone() is not None
 
     def begin(self, proposal_id: int, subject: str, conditions: str) -> None:
         """A test from its first pair; one on another subject, or in which nothing counted, makes way."""
