@@ -217,6 +217,7 @@ class RemoteBench:
     check: Callable[[Noise], Noise]
     environment_facts: Mapping[str, str] = field(default_factory=dict)
     _wall: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _calibrated: deque[float] = field(default_factory=lambda: deque(maxlen=1))
 
     @property
     def materials(self) -> Materials:
@@ -237,6 +238,8 @@ class RemoteBench:
         with self.talk.line() as line:
             line.send_line(self._job("noise", {}).encode())
             noise = read_noise(self.talk.wait(line, "noise").get("noise"))
+        if noise.reference_seconds:
+            self._calibrated.append(2 * max(noise.reference_seconds))
         return self.check(noise)
 
     def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
@@ -276,8 +279,12 @@ class RemoteBench:
         )
 
     def session_seconds(self, pairs: int) -> float | None:
-        """By the longest of the last runs there; ``None`` before the first."""
-        return 2 * pairs * max(self._wall) if self._wall else None
+        """By the longest of the last runs there; before the first, by the calibration's runs.
+
+        Those are seconds to the graph and leave out the scoring, so they are taken twice.
+        """
+        longest = max(self._wall or self._calibrated, default=None)
+        return None if longest is None else 2 * pairs * longest
 
     def _job(self, kind: str, files: Mapping[str, bytes]) -> Job:
         control = str(self.materials.control_root)
