@@ -33,7 +33,9 @@
     │   ├── InsufficientFunds         native coin or tokens are missing                        (exit 1)
     │   ├── TransactionPending        sent, not yet mined: look again                          (exit 75)
     │   ├── TooEarly                  the contract allows it only later                        (exit 75)
-    │   ├── JournalError              the transaction journal is locked or inconsistent        (exit 1)
+    │   ├── JournalError              the transaction journal is inconsistent                  (exit 1)
+    │   │   ├── AccountBusy           another process sends with this account now              (exit 75)
+    │   │   └── EndpointBehind        an endpoint counts fewer transactions than we know of    (exit 75)
     │   └── PreconditionFailed        a recorded precondition no longer holds                  (exit 3)
     ├── ClaimRefused                  a claim that would lose its stake, or was already made   (exit 3)
     ├── MarketError                   a trade outside the bounds that were given               (exit 1)
@@ -236,6 +238,14 @@ class TooEarly(ChainError):
 
 class JournalError(ChainError):
     pass
+
+
+class AccountBusy(JournalError):
+    exit_code = EXIT_TRY_LATER
+
+
+class EndpointBehind(JournalError):
+    exit_code = EXIT_TRY_LATER
 
 
 class PreconditionFailed(ChainError):

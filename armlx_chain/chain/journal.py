@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from armlx_chain.durable import open_durable
-from armlx_chain.errors import JournalError
+from armlx_chain.errors import AccountBusy
 from armlx_chain.types import Address, TxHash
 
 _SCHEMA_VERSION = 2
@@ -137,7 +137,7 @@ class Journal:
         """Hold this account's lock; inside itself it is held already.
 
         Raises:
-            JournalError: another process holds it.
+            AccountBusy: another process holds it.
         """
         if self._held:
             yield
@@ -147,7 +147,7 @@ class Journal:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise JournalError(
+                raise AccountBusy(
                     f"Another process is sending transactions for {self._account}.",
                     next_step="Wait until it has finished, then run this again.",
                 ) from error

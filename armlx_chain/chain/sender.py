@@ -40,6 +40,7 @@ from armlx_chain.chain.reverts import revert_error
 from armlx_chain.chain.rpc import NodeRefused
 from armlx_chain.errors import (
     ContractRevert,
+    EndpointBehind,
     InsufficientFunds,
     JournalError,
     PreconditionFailed,
@@ -140,7 +141,7 @@ class TxSender:
         """Hold the account's lock over several intents, so that no other process comes between them.
 
         Raises:
-            JournalError: another process holds it.
+            AccountBusy: another process holds it.
         """
         return self._journal.exclusive()
 
@@ -288,7 +289,7 @@ class TxSender:
 
     def _not_ready(
         self, standing: Standing, reading: NonceReading, ours: int
-    ) -> JournalError | TransactionPending:
+    ) -> EndpointBehind | TransactionPending:
         if standing is Standing.OTHERS_WAITING:
             return TransactionPending(
                 f"{reading.pending - reading.mined} transactions of {self.address} that are not in this"
@@ -296,7 +297,7 @@ class TxSender:
                 meaning="Another program sends from the same key. Nothing was sent.",
                 next_step="Stop the other program or let it finish, then run this again.",
             )
-        return JournalError(
+        return EndpointBehind(
             f"The journal has used nonce {ours - 1} of {self.address} up to block"
             f" {self._journal.last_block()}, but the endpoint counts only {reading.mined} transactions at"
             f" block {reading.head}.",

@@ -256,8 +256,8 @@ def test_of_two_validators_with_one_key_one_is_refused_and_nothing_is_doubled(
     )
     assert first.paused, first.text
     second = validate(world, settling.home)
-    assert second.code == 1
-    assert second.error["code"] == "JournalError"
+    assert second.code == 75
+    assert second.error["code"] == "AccountBusy"
     assert (judged(), world.nonce("validator")) == (0, settling.nonce)
     assert launcher.resume(first).code == 0
     settling.require_settled_once()

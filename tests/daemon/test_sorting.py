@@ -107,6 +107,13 @@ def test_what_could_sign_or_send_wrongly_stops(kind: type[errors.ArmlxError]) ->
     assert sort(example(kind)).weight is Weight.STOP
 
 
+@pytest.mark.parametrize("kind", [errors.AccountBusy, errors.EndpointBehind])
+def test_what_passes_by_itself_does_not_end_a_daemon_that_is_left_alone(
+    kind: type[errors.JournalError],
+) -> None:
+    assert sort(example(kind)).weight is Weight.CARRY_ON
+
+
 def test_databases_stop_and_files_do_not() -> None:
     full = sort(OSError(28, "No space left on device"))
     broken = sort(sqlite3.OperationalError("disk I/O error"))

@@ -70,7 +70,7 @@ def test_of_two_equal_purchases_at_the_same_moment_one_is_refused(
     (paused,) = launcher.run(Job(given, stop={"event": "signed", "number": 1, "pause": True}))
     assert paused.paused, paused.text
     (refused,) = launcher.run(Job(given))
-    assert refused.code == 1, refused.text
+    assert refused.code == 75, refused.text
     assert "Another process is sending" in refused.text
     ended = launcher.resume(paused)
     assert ended.code == 0, ended.text

@@ -37,7 +37,7 @@ class Settler:
         """Hold the account's lock: one validator at a time.
 
         Raises:
-            JournalError: another process holds it.
+            AccountBusy: another process holds it.
         """
         return self._sender.exclusive()
 

@@ -164,7 +164,19 @@ _CHAIN: Final[dict[type[Exception], _Place]] = {
     errors.JournalError: (
         _STOP,
         Kind.KEY,
-        "The transaction journal is held by another validator of this account, or inconsistent.",
+        "The transaction journal is inconsistent, or the account's key is used elsewhere.",
+    ),
+    errors.AccountBusy: (
+        _CARRY_ON,
+        Kind.CHAIN,
+        "Another process sends with this account; the next cycle tries again. Two validators of one account "
+        "only get into each other's way: stop one.",
+    ),
+    errors.EndpointBehind: (
+        _CARRY_ON,
+        Kind.CHAIN,
+        "The endpoint lags behind what this account has sent, or a local chain was reset; the next cycle "
+        "asks again.",
     ),
     errors.PreconditionFailed: (_NEXT, Kind.CHAIN, "What it rested on has moved; nothing was sent."),
 }
