@@ -38,8 +38,8 @@ class Fleet:
     def machines(self) -> tuple[tuple[str, bool], ...]:
         return tuple(entry for site in self._sites.values() for entry in site.machines())
 
-    def prepare(self, job: Job, say: Say) -> Facts:
-        return self._sites[job.machine].prepare(job, say)
+    def prepare(self, job: Job, say: Say, brake: Brake) -> Facts:
+        return self._sites[job.machine].prepare(job, say, brake)
 
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
         return self._sites[job.machine].noise(job, say, brake)

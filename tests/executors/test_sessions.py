@@ -13,16 +13,18 @@ import pytest
 
 from armlx_chain.chain.contracts import Project
 from armlx_chain.errors import AcceleratorBusy, Interrupted, UsageError, VerifierFault
-from tests.executors.places import Place, Shelf, published
+from tests.executors.places import Place, Shelf, noise_here, published
 from tests.executors.processes import Member, behind, until
 from tests.executors.sessions import BETTER, SAME, Beside, Notes, judged
 from verifier.executors.interface import Bench
-from verifier.executors.jobs import Job
+from verifier.executors.jobs import Job, Order
 from verifier.executors.remote import RemoteExecutor, connect_to
 from verifier.executors.server import Server, listen, serve_one
-from verifier.executors.site import Backend
+from verifier.executors.site import Backend, Site
+from verifier.executors.stopping import Brake
 from verifier.executors.wire import Line
-from verifier.model import Outcome, Reason, Role
+from verifier.judging import Prepared
+from verifier.model import Noise, Outcome, Reason, Role
 from verifier.records import check_log
 
 pytestmark = pytest.mark.integration
@@ -159,11 +161,40 @@ def test_when_the_daemon_hangs_up_its_run_is_ended_and_the_machine_is_free(
     assert judged(again.prepare(project, None), tmp_path / "again").outcome is Outcome.REPRODUCED
 
 
+def test_when_the_daemon_hangs_up_a_calibration_is_ended_and_no_later_job_with_it(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    running = threading.Event()
+    place = Place(shelf, tmp_path / "there", seconds=600.0, at_start=lambda *_: running.set())
+
+    def measure(prepared: Prepared, _say: object) -> Noise:
+        folder = tmp_path / "calibration"
+        prepared.runner.run(Role.BASELINE, {}, run_folder=folder, deadline_seconds=None, seed=b"s")
+        return noise_here(prepared)
+
+    site = Site(place.machine, prepare=place.prepare, noise=measure, scratch=tmp_path / "scratch")
+    executor = behind_a_wire(place, site)
+    bench = executor.prepare(project, None)
+    measuring, control = Beside(bench.noise), str(bench.materials.control_root)
+    assert running.wait(60)
+    executor.kill()
+    with pytest.raises(Interrupted):
+        measuring.end()
+    until(lambda: site.machines() == ((place.machine, True),))
+    place.seconds = 0.0
+    brake = Brake()
+    site.noise(Job("noise", project), lambda _: None, brake)
+    work = site.open(Job("session", project, control=control, files=BETTER), lambda _: None)
+    brake.kill()  # of the job before, whose daemon hangs up only now
+    assert work.run(Order(Role.CONTROL, "pair-01", None, b"s")).record["ending"] == "graph"
+    work.close()
+
+
 def test_another_control_on_the_machine_than_here_is_no_session(
     shelf: Shelf, project: Project, tmp_path: Path
 ) -> None:
     site = Place(shelf, tmp_path / "there").site()
-    site.prepare(Job("prepare", project), lambda _: None)
+    site.prepare(Job("prepare", project), lambda _: None, Brake())
     with pytest.raises(VerifierFault, match="would measure against"):
         site.open(Job("session", project, control="0g:0x" + "33" * 32), lambda _: None)
     assert site.machines()[0][1], "it is free again"

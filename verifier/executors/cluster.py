@@ -121,8 +121,8 @@ class Cluster:
     def machines(self) -> tuple[tuple[str, bool], ...]:
         return tuple((name, not self._is_busy(name)) for name in sorted(self._workers()))
 
-    def prepare(self, job: Job, say: Say) -> Facts:
-        return Facts.read(_object(self._answer(job, Brake(), "facts"), "facts"))
+    def prepare(self, job: Job, say: Say, brake: Brake) -> Facts:
+        return Facts.read(_object(self._answer(job, brake, "facts"), "facts"))
 
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
         return read_noise(self._answer(job, brake, "noise").get("noise"))

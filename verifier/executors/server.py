@@ -195,7 +195,7 @@ class _Conversation:
         self._line.send("say", text=sentence[:2000])
 
     def _prepare(self) -> None:
-        self._line.send("facts", facts=self._backend.prepare(self._job, self._say).tree())
+        self._line.send("facts", facts=self._backend.prepare(self._job, self._say, self._brake).tree())
 
     def _noise(self) -> None:
         noise = self._backend.noise(self._job, self._say, self._brake)

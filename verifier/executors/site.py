@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +56,9 @@ class Backend(Protocol):
         """The machines, and whether each could take a session now."""
         ...
 
-    def prepare(self, job: Job, say: Say) -> Facts: ...
+    def prepare(self, job: Job, say: Say, brake: Brake) -> Facts:
+        """Make a project ready; ``brake`` ends what runs for it."""
+        ...
 
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
         """The machine's calibration; ``brake`` ends a measurement."""
@@ -90,22 +92,15 @@ class Site:
     def machines(self) -> tuple[tuple[str, bool], ...]:
         return ((self.machine, not self._turn.locked()),)
 
-    def prepare(self, job: Job, say: Say) -> Facts:
-        self._take()
-        try:
+    def prepare(self, job: Job, say: Say, brake: Brake) -> Facts:
+        with self._busy(brake):
             return self._facts(self._ready(job, say))
-        finally:
-            self._turn.release()
 
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
-        self._take()
-        try:
-            brake.reach(_Pulls(self._brake))
+        with self._busy(brake):
             prepared = self._ready(job, say)
             braked = self._brake.session(prepared.runner, None)
             return self._noise(prepared.with_runner(braked), say)
-        finally:
-            self._turn.release()
 
     def open(self, job: Job, say: Say) -> Work:
         self._take()
@@ -120,6 +115,18 @@ class Site:
     def kill(self) -> None:
         """End what runs, whoever asked for it: the machine goes away."""
         self._brake.kill()
+
+    @contextmanager
+    def _busy(self, brake: Brake) -> Iterator[None]:
+        """This machine for one job, which ``brake`` ends as long as it lasts."""
+        self._take()
+        pulls = _Pulls(self._brake)
+        try:
+            brake.reach(pulls)
+            yield
+        finally:
+            pulls.let_go()
+            self._turn.release()
 
     def _take(self) -> None:
         if not self._turn.acquire(blocking=False):
@@ -161,13 +168,21 @@ def _same_control(found: str, wanted: str) -> None:
 
 
 class _Pulls:
-    """One brake pulls another."""
+    """One brake pulls another, but not that of the next job."""
 
     def __init__(self, brake: Brake) -> None:
         self._brake = brake
+        self._lock = threading.Lock()
+        self._is_held = True
 
     def kill_tree(self, reason: str = "deadline") -> None:
-        self._brake.kill()
+        with self._lock:
+            if self._is_held:
+                self._brake.kill()
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._is_held = False
 
 
 class _Session:

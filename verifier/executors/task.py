@@ -84,7 +84,9 @@ class _Task:
             ArmlxError: what it met.
         """
         steps: dict[str, Callable[[], bytes]] = {
-            "prepare": lambda: to_line("facts", facts=self._backend.prepare(self._job, _log).tree()),
+            "prepare": lambda: to_line(
+                "facts", facts=self._backend.prepare(self._job, _log, self._brake).tree()
+            ),
             "noise": lambda: to_line(
                 "noise", noise=encode_noise(self._backend.noise(self._job, _log, self._brake))
             ),
