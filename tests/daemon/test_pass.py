@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import armlx_chain.cli.reproduce
+import armlx_chain.settings
 from armlx_chain.chain.contracts import Proposal, Status
 from armlx_chain.chain.journal import State
 from armlx_chain.formats.bundle import Authorship, pack_candidate
@@ -140,6 +142,24 @@ def test_a_best_that_moved_between_guard_and_signature_ends_that_verdict_and_sto
     ran = validate(world, settling.home)
     assert step_of(ran, settling.proposal)["step"] == "known"
     assert step_of(ran, later)["step"] == "approved"
+
+
+def test_a_signed_verdict_is_not_given_up_for_what_a_reorganisation_may_take_back(
+    world: TinyWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settling = Settling.begin(world, looks_ahead=False)
+    killed = settling.run(launcher, call="verifier.daemon.store:FindingStore.signed", when="after", number=1)
+    assert killed.was_killed, killed.text
+    world.move_best()
+    nonce, local = world.nonce("validator"), armlx_chain.settings._devnet
+    with monkeypatch.context() as deep:
+        deep.setattr(armlx_chain.settings, "_devnet", lambda folder: replace(local(folder), confirmations=1))
+        waits = step_of(validate(world, settling.home), settling.proposal)
+        assert (waits["step"], waits["outcome"]) == ("waiting", "reproduced")
+        assert "not settled on the chain yet" in waits["sentence"]
+        world.devnet.mine(1)
+        assert step_of(validate(world, settling.home), settling.proposal)["step"] == "superseded"
+    assert world.nonce("validator") == nonce, "nothing is sent either way"
 
 
 # --- other verifiers ----------------------------------------------------------------------------------

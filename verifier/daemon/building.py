@@ -170,6 +170,7 @@ class _Shop:
             packs=packs,
             is_listed=lambda: self.contracts.verifiers.is_verifier(self.signer.address),
             agreement=agreement,
+            confirmations=self.app.settings.network.confirmations,
         )
         return Validator(
             contracts=self.contracts,

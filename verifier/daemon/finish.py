@@ -50,6 +50,7 @@ class Finisher:
         packs: Keep what every verdict rests on.
         is_listed: Whether this account is on the allow-list of verifiers now.
         agreement: Of this operator's machines, where several must agree before anything is signed.
+        confirmations: Blocks on top of a state before a signed verdict is given up for it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Finisher:
         packs: PackKeeper,
         is_listed: Callable[[], bool],
         agreement: Agreement | None = None,
+        confirmations: int = 0,
     ) -> None:
         self._registry = registry
         self._settler = settler
@@ -80,6 +82,7 @@ class Finisher:
         self._packs = packs
         self._is_listed = is_listed
         self._agreement = agreement
+        self._confirmations = confirmations
 
     def carry_on(self, proposal: Proposal, finding: Finding) -> Result:
         """From a stored draft to a settled proposal; every step is safe to repeat."""
@@ -96,12 +99,17 @@ class Finisher:
     ) -> Result:
         """What the verdict rests on has moved. Unsigned, it is judged anew; signed, it is final.
 
-        Where only the review moved, the next pass looks again.
+        Where only the review moved, the next pass looks again. No other can follow a signed verdict, so it is
+        not given up for what a reorganisation may take back.
         """
         if self._settler.standing(proposal) is not Standing.CLOSED and self._is_unmoved(basis):
             return self._result(finding, Step.LEFT, error.message)
         current = self._store.find(proposal.id)
         if current is not None and current.attestation is not None:
+            if not self._has_moved_for_good(proposal, basis):
+                return self._result(
+                    finding, Step.WAITING, f"{error.message} That is not settled on the chain yet."
+                )
             self._store.move(proposal.id, FindingState.SUPERSEDED)
         else:
             self._store.judged(proposal.id, FindingState.JUDGED, finding.report)
@@ -233,10 +241,14 @@ class Finisher:
         return None
 
     def _is_unmoved(self, basis: Basis | None) -> bool:
-        if basis is None:
+        return _stands(self._registry, basis)
+
+    def _has_moved_for_good(self, proposal: Proposal, basis: Basis | None) -> bool:
+        """Whether it was settled, or its basis moved, before the blocks that may still be reorganised."""
+        if self._settler.was_closed(proposal, self._confirmations):
             return True
-        project = self._registry.find_project(basis.project_id)
-        return project is not None and Basis.of(project) == basis
+        view = self._registry.rpc.at_depth(self._confirmations)
+        return not _stands(self._registry.on(view), basis)
 
     def _publish(self, proposal: Proposal, report: bytes, signed: bytes) -> None:
         bundle = self._packs.attest(proposal.id, report, signed)
@@ -248,6 +260,13 @@ class Finisher:
 
     def _result(self, finding: Finding, step: Step, sentence: str) -> Result:
         return result_of(finding, step, sentence, self._folder_of(finding.proposal_id))
+
+
+def _stands(registry: ProjectRegistry, basis: Basis | None) -> bool:
+    if basis is None:
+        return True
+    project = registry.find_project(basis.project_id)
+    return project is not None and Basis.of(project) == basis
 
 
 def _basis(proposal: Proposal, attestation: Attestation, best: str | None) -> Basis | None:

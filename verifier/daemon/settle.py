@@ -57,6 +57,15 @@ class Settler:
         """
         return standing(self._fresh(proposal), self.account, self._ledger.rpc.block("latest").timestamp)
 
+    def was_closed(self, proposal: Proposal, depth: int) -> bool:
+        """Whether it was at its end in the block with so many on top of it, read with two witnesses.
+
+        Raises:
+            EndpointsDisagree, RpcUnavailable: it cannot be read so.
+        """
+        found = self._ledger.on(self._ledger.rpc.at_depth(depth)).find_proposal(proposal.id)
+        return found is not None and not found.is_open
+
     def claim(self, proposal: Proposal, basis: Basis | None) -> None:
         """Take the review, unless it is ours already; a lease of ours that ran out is handed back first.
 
