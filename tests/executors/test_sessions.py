@@ -40,6 +40,13 @@ def project(shelf: Shelf) -> Project:
     return published(shelf)
 
 
+def serving(there: socket.socket, backend: Backend, **options: float) -> None:
+    """One conversation, and its end."""
+    line = Line(there)
+    serve_one(line, backend, **options)
+    line.close()
+
+
 def behind_a_wire(place: Place, backend: Backend | None = None) -> RemoteExecutor:
     """An executor whose conversations are led by threads of this process."""
     served = place.site() if backend is None else backend
@@ -47,12 +54,7 @@ def behind_a_wire(place: Place, backend: Backend | None = None) -> RemoteExecuto
     def connect() -> socket.socket:
         here, there = socket.socketpair()
 
-        def serve() -> None:
-            line = Line(there)
-            serve_one(line, served)
-            line.close()
-
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=lambda: serving(there, served), daemon=True).start()
         return here
 
     return RemoteExecutor(connect, load=lambda project: (place.load(project), ()))
@@ -188,6 +190,41 @@ def test_when_the_daemon_hangs_up_a_calibration_is_ended_and_no_later_job_with_i
     brake.kill()  # of the job before, whose daemon hangs up only now
     assert work.run(Order(Role.CONTROL, "pair-01", None, b"s")).record["ending"] == "graph"
     work.close()
+
+
+def test_a_process_at_work_says_so_and_one_that_says_nothing_is_not_waited_for(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    alive = threading.Event()
+    place = Place(shelf, tmp_path / "there", at_start=lambda *_: _until_set(alive))
+    here, there = socket.socketpair()
+    line = Line(here)
+    served = Beside(lambda: serving(there, place.site(), beat=0.01))
+    bench = place.executor().prepare(project, None)
+    control = str(bench.materials.control_root)
+    line.send_line(Job("session", project, control=control).encode())
+    line.send("run", **Order(Role.CONTROL, "pair-01", None, b"s").tree())
+    while line.receive()["kind"] != "alive":
+        continue
+    alive.set()
+    while line.receive()["kind"] != "record":
+        continue
+    line.close()
+    served.end()
+    stopped = [socket.socketpair() for _ in range(2)]
+    waiting = iter(stopped)
+    executor = RemoteExecutor(
+        lambda: next(waiting)[0], load=lambda known: (place.load(known), ()), patience=0.05
+    )
+    for call in (executor.machines, lambda: executor.prepare(project, None)):
+        with pytest.raises(VerifierFault, match="says nothing"):
+            call()
+    for _, end in stopped:
+        end.close()
+
+
+def _until_set(event: threading.Event) -> None:
+    assert event.wait(60)
 
 
 def test_another_control_on_the_machine_than_here_is_no_session(

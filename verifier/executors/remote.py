@@ -26,7 +26,7 @@ from verifier.controls import PastBest
 from verifier.executors.interface import Bench
 from verifier.executors.jobs import MACHINE_ID, Facts, Job, LogPieces, Made, Order
 from verifier.executors.stopping import Brake
-from verifier.executors.wire import Line, read_error, text
+from verifier.executors.wire import SILENCE_SECONDS, Line, read_error, text
 from verifier.judgement import Contest, check_materials
 from verifier.materials import Materials
 from verifier.model import Noise, Role, RunRecord, Verdict
@@ -38,6 +38,7 @@ __all__ = ["RemoteBench", "RemoteExecutor", "connect_to"]
 
 _MOST_MACHINES: Final = 1024
 _REMEMBERED: Final = 48
+_CONNECT_SECONDS: Final = 10.0
 Connect = Callable[[], socket.socket]
 Load = Callable[[Project], tuple[Materials, Sequence[PastBest]]]
 
@@ -48,7 +49,9 @@ def connect_to(path: Path) -> Connect:
     def connect() -> socket.socket:
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            found.settimeout(_CONNECT_SECONDS)
             found.connect(str(path))
+            found.settimeout(None)
         except OSError as problem:
             found.close()
             raise VerifierFault(
@@ -69,6 +72,7 @@ class RemoteExecutor:
             replaced where the present one's bytes cannot be had.
         check: Refuses a calibration that is not good enough here.
         say: Gets what the machine has to say.
+        patience: Seconds of silence after which the process is taken for one that hangs.
     """
 
     def __init__(
@@ -78,8 +82,9 @@ class RemoteExecutor:
         load: Load,
         check: Callable[[Noise], Noise] = lambda noise: noise,
         say: Callable[[str], None] = lambda _: None,
+        patience: float = SILENCE_SECONDS,
     ) -> None:
-        self._talk = _Talk(connect, say, Brake())
+        self._talk = _Talk(connect, say, Brake(), patience)
         self._load = load
         self._check = check
 
@@ -130,8 +135,9 @@ class RemoteExecutor:
 class _Talk:
     """Conversations with the process that makes the runs."""
 
-    def __init__(self, connect: Connect, say: Callable[[str], None], brake: Brake) -> None:
+    def __init__(self, connect: Connect, say: Callable[[str], None], brake: Brake, patience: float) -> None:
         self._connect = connect
+        self._patience = patience
         self.say = say
         self.brake = brake
 
@@ -141,6 +147,7 @@ class _Talk:
         line = Line(self._connect())
         hangs_up = _HangsUp(line)
         try:
+            line.bound(self._patience)
             self.brake.reach(hangs_up)
             yield line
         except VerifierFault:
@@ -175,14 +182,15 @@ class _HangsUp:
 
 
 def receive(line: Line) -> dict[str, Any]:
-    """The next message; what is none is the other side's fault.
+    """The next message but signs of life; what is none is the other side's fault.
 
     Raises:
         ArmlxError: the other side's error.
         VerifierFault: it is gone, or does not speak this language.
     """
     try:
-        message = line.receive()
+        while (message := line.receive())["kind"] == "alive":
+            continue
     except FormatError as strange:
         raise _nonsense(strange) from strange
     if message["kind"] == "error":

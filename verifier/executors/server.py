@@ -7,7 +7,8 @@ A conversation, as the daemon leads it::
     noise     →  say* noise
     session   →  say* open ; run → log* record | error ; … ; end
 
-Whatever goes wrong is answered with ``error``. When the daemon hangs up, what runs for it is ended.
+While a job is carried out ``alive`` is said now and then, between any two of these. Whatever goes wrong is
+answered with ``error``. When the daemon hangs up, what runs for it is ended.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from verifier.calibrationfile import encode_noise
 from verifier.executors.jobs import Job, Order
 from verifier.executors.site import Backend, Work
 from verifier.executors.stopping import Brake
-from verifier.executors.wire import Line, error_tree
+from verifier.executors.wire import BEAT_SECONDS, SILENCE_SECONDS, Line, error_tree
 
 __all__ = ["Server", "listen", "serve_one"]
 
@@ -132,14 +133,20 @@ class Server:
             self._slots.release()
 
 
-def serve_one(line: Line, backend: Backend) -> None:
-    """Lead one conversation to its end; nothing is raised."""
+def serve_one(line: Line, backend: Backend, *, beat: float = BEAT_SECONDS) -> None:
+    """Lead one conversation to its end; nothing is raised.
+
+    Args:
+        beat: Seconds between two signs of life.
+    """
     try:
+        line.bound(SILENCE_SECONDS)  # whoever asks nothing holds no place
         asked = line.receive()
+        line.bound(0)
         if asked["kind"] == "machines":
             line.send("machines", machines=[{"id": name, "free": free} for name, free in backend.machines()])
         else:
-            _Conversation(line, backend, Job.read(asked)).lead()
+            _Conversation(line, backend, Job.read(asked), beat).lead()
     except ArmlxError as problem:
         log.info("a conversation ended with: %s", problem.message)
         _answer(line, problem)
@@ -155,12 +162,14 @@ def _answer(line: Line, problem: ArmlxError) -> None:
 class _Conversation:
     """A job, and a thread that listens for orders and for the end while it is carried out."""
 
-    def __init__(self, line: Line, backend: Backend, job: Job) -> None:
+    def __init__(self, line: Line, backend: Backend, job: Job, beat: float) -> None:
         self._line = line
         self._backend = backend
         self._job = job
         self._orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._brake = Brake()
+        self._beat = beat
+        self._is_over = threading.Event()
 
     def lead(self) -> None:
         """Carry the job out.
@@ -177,7 +186,18 @@ class _Conversation:
         step = steps.get(self._job.kind)
         if step is None:
             raise FormatError("This is no job.")
-        step()
+        threading.Thread(target=self._live, daemon=True).start()
+        try:
+            step()
+        finally:
+            self._is_over.set()
+
+    def _live(self) -> None:
+        try:
+            while not self._is_over.wait(self._beat):
+                self._line.send("alive")
+        except ArmlxError as gone:
+            log.debug("nobody hears that this is alive: %s", gone.message)
 
     def _listen(self) -> None:
         try:

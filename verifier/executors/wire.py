@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -30,10 +31,25 @@ from armlx_chain.errors import (
 from armlx_chain.protocol.strict_json import TreeLimits, read_json
 from verifier.report import plain
 
-__all__ = ["LINE_BYTES", "Line", "error_tree", "number", "parse", "read_error", "text", "to_line"]
+__all__ = [
+    "BEAT_SECONDS",
+    "LINE_BYTES",
+    "SILENCE_SECONDS",
+    "Line",
+    "error_tree",
+    "number",
+    "parse",
+    "read_error",
+    "text",
+    "to_line",
+]
 
 LINE_BYTES: Final = 8 << 20
 """Room for a candidate's files (4 MiB) in base64."""
+BEAT_SECONDS: Final = 20.0
+"""How often a process says that it is still at work for somebody."""
+SILENCE_SECONDS: Final = 300.0
+"""One that says nothing for so long hangs, or was stopped."""
 _CHUNK: Final = 1 << 16
 _LIMITS: Final = TreeLimits(string_bytes=LINE_BYTES, list_items=4096, object_members=4096, depth=12)
 _SENTENCE: Final = 2000
@@ -131,6 +147,19 @@ class Line:
         self._lock = threading.Lock()
         self._rest = bytearray()
 
+    def bound(self, seconds: float) -> None:
+        """Wait no longer than this for the other side to say or to take something; 0 for ever.
+
+        Raises:
+            VerifierFault: the other side is gone.
+        """
+        span = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+        try:
+            for which in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, which, span)
+        except OSError as gone:
+            raise _gone() from gone
+
     def send(self, kind: str, **members: object) -> None:
         """Send a message.
 
@@ -149,10 +178,10 @@ class Line:
             raise _gone() from gone
 
     def receive(self) -> dict[str, Any]:
-        """The next message, whenever it comes.
+        """The next message, whenever it comes within what ``bound`` allows.
 
         Raises:
-            VerifierFault: the other side is gone.
+            VerifierFault: the other side is gone, or silent for too long.
             FormatError: what came is no message.
         """
         seen = 0
@@ -162,6 +191,8 @@ class Line:
                 raise FormatError("The other side sent a line that is too long.")
             try:
                 more = self._socket.recv(_CHUNK)
+            except BlockingIOError as silent:
+                raise _silent() from silent
             except OSError as gone:
                 raise _gone() from gone
             if not more:
@@ -182,6 +213,14 @@ class Line:
         """Give the connection back."""
         self.hang_up()
         self._socket.close()
+
+
+def _silent() -> VerifierFault:
+    return VerifierFault(
+        "The process that makes the runs says nothing any more.",
+        meaning="It hangs, or was stopped. A pair whose candidate was under way counts as interrupted.",
+        next_step="Look at what it does; end armlx-validator worker and start it again.",
+    )
 
 
 def _gone() -> VerifierFault:
