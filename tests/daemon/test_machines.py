@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from armlx_chain.chain.contracts import Proposal, Status
+from armlx_chain.errors import VerifierFault
 from tests.daemon.servicing import daemon, once, rows, step_of, tidy
 from tests.executors.places import Place, silent
 from tests.faults.tinyworld import SEED_BLOCKS, TinyWorld
@@ -32,13 +33,15 @@ FIRST, OTHER = "a" * 16, "b" * 16
 class Fleet:
     """Several machines behind one socket."""
 
-    def __init__(self, sites: list[Site]) -> None:
+    def __init__(self, sites: list[Site], at_prepare: Callable[[str], None]) -> None:
         self._sites = {site.machine: site for site in sites}
+        self._at_prepare = at_prepare
 
     def machines(self) -> tuple[tuple[str, bool], ...]:
         return tuple(entry for site in self._sites.values() for entry in site.machines())
 
     def prepare(self, job: Job, say: Say, brake: Brake) -> Facts:
+        self._at_prepare(job.machine)
         return self._sites[job.machine].prepare(job, say, brake)
 
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
@@ -50,7 +53,11 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    world: TinyWorld, folder: Path, *machines: str, at_start: Callable[[Role, str], None] = silent
+    world: TinyWorld,
+    folder: Path,
+    *machines: str,
+    at_start: Callable[[Role, str], None] = silent,
+    at_prepare: Callable[[str], None] = silent,
 ) -> Iterator[Path]:
     """The socket of a process with these machines."""
     places = [
@@ -59,7 +66,7 @@ def fleet(
     ]
     path = folder / "s"
     with ExitStack() as stack:
-        server = Server(listen(path), Fleet([place.site() for place in places]))
+        server = Server(listen(path), Fleet([place.site() for place in places], at_prepare))
         serving = threading.Thread(target=server.run)
         serving.start()
         stack.callback(serving.join, LONG)
@@ -92,6 +99,26 @@ def test_two_projects_are_judged_at_the_same_time_on_two_machines(world: TinyWor
     assert [world.proposal(proposal.id).status for proposal in proposals] == [Status.APPROVED] * 2
     assert {row[0] for row in rows(home, "SELECT machine FROM queue")} == {FIRST, OTHER}
     assert not both.broken
+
+
+def test_a_machine_that_prepares_for_an_hour_keeps_no_other_from_judging(
+    world: TinyWorld, tmp_path: Path
+) -> None:
+    projects = [int(world.project.project_id), int(world.publish(symbol="THIRD").project_id)]
+    proposals = [submitted(world, project) for project in projects]
+    running = threading.Event()
+
+    def at_prepare(machine: str) -> None:
+        if machine == FIRST and not running.wait(LONG):
+            raise VerifierFault("nobody else came to judge anything")
+
+    home = world.home()
+    with fleet(
+        world, tmp_path, FIRST, OTHER, at_start=lambda *_: running.set(), at_prepare=at_prepare
+    ) as runner:
+        ran = daemon(world, home, "--runner", runner, "--cycles", "1")
+    assert ran.code == 0, ran.err
+    assert [world.proposal(proposal.id).status for proposal in proposals] == [Status.APPROVED] * 2
 
 
 def test_two_proposals_of_one_project_are_never_side_by_side(world: TinyWorld, tmp_path: Path) -> None:

@@ -302,7 +302,8 @@ class Validator:
         known = self._benches.get(machine)
         if known is None or known[0] != key:
             self._benches.pop(machine, None)
-            known = key, shared(self._executor.prepare(project, machine), self._baton)
+            bench = self._executor.prepare(project, machine, aside=self._baton.laid_down)
+            known = key, shared(bench, self._baton)
             self._benches[machine] = known
         return known[1]
 

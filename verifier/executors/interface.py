@@ -16,7 +16,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -110,11 +111,19 @@ class Executor(Protocol):
         """
         ...
 
-    def prepare(self, project: Project, machine: str | None) -> Bench:
+    def prepare(
+        self,
+        project: Project,
+        machine: str | None,
+        *,
+        aside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> Bench:
         """Make a project ready.
 
         Args:
             machine: Where; ``None`` for any that is free.
+            aside: Entered while another process does the work, which may take an hour; chain and storage of
+                this one are not used inside.
 
         Raises:
             StorageError, ProtocolError, FormatError: what the project's record names cannot be had or read.

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -170,7 +171,13 @@ class LocalExecutor:
     def machines(self) -> tuple[str, ...]:
         return () if self._brake.is_pulled or self._turn.locked() else (self._machine,)
 
-    def prepare(self, project: Project, machine: str | None) -> Bench:
+    def prepare(
+        self,
+        project: Project,
+        machine: str | None,
+        *,
+        aside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> Bench:
         if machine is not None and machine != self._machine:
             raise UsageError(f"Machine {machine} is not this one, which is {self._machine}.")
         prepared = self._prepare(project, self._brake)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -102,11 +102,17 @@ class RemoteExecutor:
                 raise FormatError("The list of machines names something else.")
             return tuple(found)
 
-    def prepare(self, project: Project, machine: str | None) -> Bench:
+    def prepare(
+        self,
+        project: Project,
+        machine: str | None,
+        *,
+        aside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> Bench:
         materials, past = self._load(project)
         control = str(materials.control_root)
         job = Job("prepare", project, machine or "", control, past)
-        with self._talk.line() as line:
+        with aside(), self._talk.line() as line:
             line.send_line(job.encode())
             found = Facts.read(_part(self._talk.wait(line, "facts"), "facts"))
         if machine is not None and found.machine != machine:
