@@ -60,6 +60,7 @@ class RunChoice:
         look: Seconds between two looks at the events; ``None`` for what suits the network.
         agree: How many of this operator's machines must agree before anything is signed.
         opinions: The folder in which they tell each other what they found.
+        asks: Ask a person at the terminal about a rejection; all other work waits for the answer.
     """
 
     python: PythonChoice
@@ -74,6 +75,7 @@ class RunChoice:
     look: float | None = None
     agree: int = 1
     opinions: Path | None = None
+    asks: bool = True
     service: ServiceChoice = field(default_factory=ServiceChoice)
 
 
@@ -116,7 +118,9 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
     settler = Settler(sender=sender, ledger=contracts.ledger)
     store = _store(app, signer)
     rules = replace(choice.service, held=unsafe(app, signer, choice.runner, one_account=choice.one_account))
-    service = build_service(app, store, settler, rules, now=time.time, ask=_ask_to_reject())
+    service = build_service(
+        app, store, settler, rules, now=time.time, ask=_ask_to_reject() if choice.asks else None
+    )
     guard = SingleSignGuard(app.settings.guard_path)
     executor = executor_here(
         app, choice.python, choice.calibrate, runner=choice.runner, progress=_telling(talk)
