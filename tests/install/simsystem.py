@@ -177,6 +177,14 @@ class SimSystem:
         self.folders[PurePosixPath("/Users") / name / "Library"] = (name, "staff", 0o700)
         return name in self.accounts
 
+    def _sudo(self, words: tuple[str, ...]) -> bool:
+        self._change()
+        _, name, _, _, _, mode, path = words
+        if name not in self.accounts:
+            return False
+        self.folders.setdefault(PurePosixPath(path), (name, "staff", int(mode, 8)))
+        return True
+
     def _launchctl(self, words: tuple[str, ...]) -> bool:
         if words[0] == "print":
             return words[1] in self.jobs

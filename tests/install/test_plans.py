@@ -10,10 +10,11 @@ import pytest
 
 from armlx_chain.errors import MachineError
 from tests.install.simsystem import UNITS, Killed, SimSystem
-from verifier.daemon.install import linux, macos
+from verifier.daemon.install import linux, macos, plists
 from verifier.daemon.install.applying import carry_out, look
 from verifier.daemon.install.layout import Accounts, Choice, linux_layout, macos_layout
 from verifier.daemon.install.steps import Person, Step
+from verifier.daemon.install.system import RealSystem
 
 pytestmark = pytest.mark.unit
 
@@ -97,7 +98,8 @@ def test_taken_away_no_service_is_left_and_every_key_and_record_is(system: str, 
         break
     machine.fails_after = None
     carry_out(removal_of(system, accounts), machine, silent)
-    assert set(machine.files) == {*mine, layout.endpoints}
+    logs = [] if layout.logs is None else [path for path, _ in plists.log_files(layout)]
+    assert set(machine.files) == {*mine, layout.endpoints, *logs}
     assert machine.enabled == machine.active == machine.jobs == set()
     assert not machine.loaded
     assert layout.signer.name in machine.accounts
@@ -186,3 +188,40 @@ def test_the_agent_of_a_mac_lies_where_only_the_runners_session_looks() -> None:
     assert PurePosixPath("/Users/armlx-runner/Library/LaunchAgents/org.armlx.runner.plist") in paths
     assert PurePosixPath("/Library/LaunchDaemons/org.armlx.validator.plist") in paths
     assert not any(str(path).startswith("/Library/LaunchAgents") for path in paths)
+
+
+def test_root_does_nothing_in_a_folder_where_a_service_could_put_a_link(tmp_path: Path) -> None:
+    for accounts in Accounts:
+        machine = SimSystem()
+        carry_out(plan_of("macos", accounts)(machine), machine, silent)
+        layout = macos_layout(chosen(accounts))
+        assert layout.logs is not None
+        assert machine.folders[layout.logs] == ("root", layout.group, 0o750), "root turns over what lies here"
+        for path, _ in plists.log_files(layout):
+            assert machine.files[path] == (b"", 0o640)
+        agents = f"/Users/{layout.runner.name}/Library/LaunchAgents"
+        made = [words for words in machine.ran if words[-1] == agents]
+        assert [words[:3] for words in made] == [("sudo", "-u", layout.runner.name)]
+
+
+def test_a_file_is_never_written_or_removed_through_a_link_of_somebody_elses(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "daemons"
+    home = root / "Users" / "runner"
+    for folder in (home, elsewhere, root / "usr"):
+        folder.mkdir(parents=True)
+    home.chmod(0o777)  # as good as somebody else's
+    (home / "Agents").symlink_to(elsewhere)
+    (root / "etc").symlink_to(root / "usr")
+    (elsewhere / "a.plist").write_bytes(b"theirs")
+    system, path = RealSystem(root), PurePosixPath("/Users/runner/Agents/a.plist")
+    with pytest.raises(MachineError, match="cannot be written"):
+        system.write(path, b"ours", 0o644, None, None)
+    with pytest.raises(MachineError, match="cannot be removed"):
+        system.remove(path)
+    assert (elsewhere / "a.plist").read_bytes() == b"theirs"
+    assert len(list(elsewhere.iterdir())) == 1
+    system.write(PurePosixPath("/etc/deep/a.conf"), b"ours", 0o644, None, None)
+    assert (root / "usr" / "deep" / "a.conf").read_bytes() == b"ours", "root's own links count"
+    system.remove(PurePosixPath("/etc/deep/a.conf"))
+    system.remove(PurePosixPath("/etc/nowhere/a.conf"))
+    assert not (root / "usr" / "deep" / "a.conf").exists()

@@ -132,9 +132,20 @@ def _runner_account(layout: Layout) -> list[Step]:
     ]
 
 
-def _agents_folder(layout: Layout) -> Folder:
-    why = "where a session looks for its agents"
-    return Folder(_agents(layout), layout.runner.name, "staff", 0o700, why)
+def _agents_folder(layout: Layout) -> Command:
+    """Made by the account itself: a link that it put there would have root give away what it leads to."""
+    path, name = _agents(layout), layout.runner.name
+
+    def is_there(system: System) -> bool:
+        found = system.folder(path)
+        return found is not None and found[0] == name
+
+    return Command(
+        f"make {path}",
+        ("sudo", "-u", name, "mkdir", "-p", "-m", "0700", str(path)),
+        "where a session looks for its agents",
+        unless=is_there,
+    )
 
 
 def _folders(layout: Layout) -> list[Step]:
@@ -150,8 +161,12 @@ def _folders(layout: Layout) -> list[Step]:
             Folder(layout.socket.parent, runner.name, layout.group, 0o750, "the runner's socket"),
         ]
     if layout.logs is not None:
-        # Both write here; neither can remove what is the other's.
-        steps.append(Folder(layout.logs, "root", layout.group, 0o1770, "logs"))
+        # Root turns the logs over: who could put a link here would have it read and give away any file.
+        steps.append(Folder(layout.logs, "root", layout.group, 0o750, "logs"))
+        steps += [
+            WriteFile(path, b"", "its account writes here", mode=0o640, keep=True, owner=account.name)
+            for path, account in plists.log_files(layout)
+        ]
     return steps
 
 

@@ -14,9 +14,9 @@ import plistlib
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from verifier.daemon.install.layout import DRAIN_SECONDS, Layout
+from verifier.daemon.install.layout import DRAIN_SECONDS, Account, Layout
 
-__all__ = ["RUNNER_LABEL", "SIGNER_LABEL", "newsyslog", "runner_plist", "signer_plist"]
+__all__ = ["RUNNER_LABEL", "SIGNER_LABEL", "log_files", "newsyslog", "runner_plist", "signer_plist"]
 
 RUNNER_LABEL: Final = "org.armlx.runner"
 SIGNER_LABEL: Final = "org.armlx.validator"
@@ -72,9 +72,14 @@ def _logs(layout: Layout) -> PurePosixPath:
 def newsyslog(layout: Layout) -> str:
     """Logs are turned over at 10 MB, eight of them kept packed."""
     lines = ["# Written by armlx-validator install", "# file  owner:group  mode  count  size  when  flags"]
-    for label, account in ((SIGNER_LABEL, layout.signer), (RUNNER_LABEL, layout.runner)):
-        if label == RUNNER_LABEL and not layout.is_split:
-            continue
-        path = _logs(layout) / f"{label.rpartition('.')[2]}.log"
-        lines.append(f"{path}  {account.name}:  640  8  10240  *  JN")
+    for path, account in log_files(layout):
+        if path.suffix == ".log":
+            lines.append(f"{path}  {account.name}:  640  8  10240  *  JN")
     return "\n".join(lines) + "\n"
+
+
+def log_files(layout: Layout) -> list[tuple[PurePosixPath, Account]]:
+    """What the services write to, and who; made beforehand, as their folder is root's."""
+    services = [(SIGNER_LABEL, layout.signer)] + [(RUNNER_LABEL, layout.runner)] * layout.is_split
+    names = [(label.rpartition(".")[2], account) for label, account in services]
+    return [(_logs(layout) / f"{name}.{end}", account) for name, account in names for end in ("log", "out")]

@@ -11,7 +11,7 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -169,32 +169,54 @@ class RealSystem:
     def write(
         self, path: PurePosixPath, data: bytes, mode: int, owner: str | None, group: str | None
     ) -> None:
-        place = self._at(path)
-        part = place.with_name(f".{place.name}.part")
+        part = f".{path.name}.part"
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part.unlink(missing_ok=True)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                if owner is not None or group is not None:
-                    os.fchown(stream.fileno(), _uid(owner), _gid(group))
-                os.fchmod(stream.fileno(), mode)
-                os.fsync(stream.fileno())
-            part.replace(place)
+            with self._folder_of(path, make=True) as folder:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part, dir_fd=folder)
+                how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                with os.fdopen(os.open(part, how, 0o600, dir_fd=folder), "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    if owner is not None or group is not None:
+                        os.fchown(stream.fileno(), _uid(owner), _gid(group))
+                    os.fchmod(stream.fileno(), mode)
+                    os.fsync(stream.fileno())
+                os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except (OSError, KeyError) as error:
-            raise MachineError(f"{place} cannot be written ({error}).") from error
+            raise MachineError(f"{self._at(path)} cannot be written ({error}).") from error
 
     def remove(self, path: PurePosixPath) -> None:
-        place = self._at(path)
         try:
-            place.unlink(missing_ok=True)
+            with self._folder_of(path, make=False) as folder:
+                os.unlink(path.name, dir_fd=folder)
+        except FileNotFoundError:
+            return
         except OSError as error:
-            raise MachineError(f"{place} cannot be removed ({error.strerror}).") from error
+            raise MachineError(f"{self._at(path)} cannot be removed ({error.strerror}).") from error
+
+    @contextlib.contextmanager
+    def _folder_of(self, path: PurePosixPath, *, make: bool) -> Iterator[int]:
+        """A file's folder, opened; a link on the way counts only where nobody but root could put it there."""
+        here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in path.parent.parts[1:]:
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=here)
+                links = 0 if _is_ours_alone(os.fstat(here)) else os.O_NOFOLLOW
+                here, above = os.open(name, os.O_RDONLY | os.O_DIRECTORY | links, dir_fd=here), here
+                os.close(above)
+            yield here
+        finally:
+            os.close(here)
 
     def _at(self, path: PurePosixPath) -> Path:
         return self._root / str(path).lstrip("/")
+
+
+def _is_ours_alone(folder: os.stat_result) -> bool:
+    return folder.st_uid in (0, os.geteuid()) and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _uid(owner: str | None) -> int:
