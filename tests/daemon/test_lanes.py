@@ -131,6 +131,27 @@ def test_a_lane_without_work_takes_up_what_arrives_while_another_works() -> None
     assert sorted(done) == [0, 5], "and nothing is looked at twice"
 
 
+def test_what_arrives_for_a_machine_whose_lane_has_ended_by_then_holds_nobody_up() -> None:
+    board, asked = Board([Item(0, 0)], ("a", "b")), threading.Event()
+    lanes: list[tuple[threading.Thread, str | None]] = []
+    done: list[int] = []
+
+    def work(item: Item, machine: str | None) -> None:
+        lanes.append((threading.current_thread(), machine))
+        assert asked.wait(LONG)
+        done.append(item.number)
+
+    def refill() -> None:
+        assert not asked.is_set(), "what nobody can take is waited for"
+        asked.set()
+        other, machine = lanes[0]
+        other.join(LONG)  # the ledger answers late
+        board.add([Item(5, 3, machine)])
+
+    run_lanes(board, ("a", "b"), work, on_error=nothing, refill=refill, look=0.01)
+    assert done == [0, 5]
+
+
 def test_a_closed_board_gives_nothing_out_and_wakes_whoever_waits() -> None:
     board = Board([Item(0, 0), Item(1, 0)], ("a", "b"))
     first = board.take("a")

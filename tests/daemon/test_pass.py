@@ -152,13 +152,12 @@ def test_a_signed_verdict_is_not_given_up_for_what_a_reorganisation_may_take_bac
     assert killed.was_killed, killed.text
     world.move_best()
     nonce, local = world.nonce("validator"), armlx_chain.settings._devnet
-    with monkeypatch.context() as deep:
-        deep.setattr(armlx_chain.settings, "_devnet", lambda folder: replace(local(folder), confirmations=1))
-        waits = step_of(validate(world, settling.home), settling.proposal)
-        assert (waits["step"], waits["outcome"]) == ("waiting", "reproduced")
-        assert "not settled on the chain yet" in waits["sentence"]
-        world.devnet.mine(1)
-        assert step_of(validate(world, settling.home), settling.proposal)["step"] == "superseded"
+    monkeypatch.setattr(armlx_chain.settings, "_devnet", lambda at: replace(local(at), confirmations=1))
+    waits = step_of(validate(world, settling.home), settling.proposal)
+    assert (waits["step"], "not settled on the chain yet" in waits["sentence"]) == ("waiting", True)
+    world.devnet.mine(1)
+    assert step_of(validate(world, settling.home), settling.proposal)["step"] == "superseded"
+    monkeypatch.undo()
     assert world.nonce("validator") == nonce, "nothing is sent either way"
 
 

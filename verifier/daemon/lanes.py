@@ -69,7 +69,7 @@ class Board:
 
     def __init__(self, items: Iterable[Item], machines: Sequence[str]) -> None:
         self._items = sorted(items, key=lambda item: item.number)
-        self._machines = frozenset(machines)
+        self._machines: frozenset[str | None] = frozenset(machines)
         self._known = {item.number for item in self._items}
         self._busy: set[int] = set()
         self._changed = threading.Condition()
@@ -101,6 +101,12 @@ class Board:
             fresh = [item for item in items if item.number not in self._known]
             self._known |= {item.number for item in fresh}
             self._items = sorted([*self._items, *fresh], key=lambda item: item.number)
+            self._changed.notify_all()
+
+    def leave(self, machine: str | None) -> None:
+        """A lane ended. What only it could have taken goes to any other, which says so."""
+        with self._changed:
+            self._machines -= {machine}
             self._changed.notify_all()
 
     def linger(self, seconds: float) -> bool:
@@ -167,6 +173,8 @@ def run_lanes(
             failed.append(error)
             board.close()
             on_error(error)
+        finally:
+            board.leave(machine)
 
     if len(lanes) == 1:
         lane(lanes[0])
