@@ -7,23 +7,22 @@ Steps; each is one ``Check``, which holds, does not, or could not be made (and s
 2. the report is the one whose root is signed, and the bundle the one whose root the report states;
 3. every log has the digest that its run's record states, and prints the metric that the record says it does;
 4. candidate, claim and environment are those whose roots and digests are stated;
-5. s is not smaller than the noise record's own runs allow;
+5. no run is listed twice; the noise record lists its runs, and its figures are not smaller than those allow;
 6. the rule, asked again about these records, gives this outcome for this reason;
 7. every figure of the report follows from the records;
 8. the attestation's samples, means and circumstances are those; its lower bound is not above what the pairs
    give, and the chained score follows from it.
 
-What a replay cannot show: that the runs took place. It shows that this verdict follows from what the
-validator says it measured, that nothing of it was changed since it was signed, and who signed it.
+What a replay cannot show stands in ``replaychecks.NOT_SHOWN``. It shows that this verdict follows from what
+the validator says it measured, that nothing of it was changed since it was signed, and who signed it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Final
 
 from armlx_chain.errors import FormatError, MetricError, RootFormatError, SigningError
@@ -39,10 +38,11 @@ from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root, ScaledScore
 from verifier.hardware import EnvironmentFacts
 from verifier.model import Outcome, Reason, Verdict
+from verifier.replaychecks import Book, Check, Holds
+from verifier.replaymeasured import alike, late, noise_problem, noise_words, one_run_twice
 from verifier.replayrule import Measured, measured, replay_rule, same_explanation, shown
 from verifier.report import absolute_means, to_tree
 from verifier.samples import samples_of, statable
-from verifier.verdict.statistics import mean, upper_bound
 
 __all__ = ["BUNDLE_FACT", "BUNDLE_SIZE_FACT", "Check", "Holds", "Replayed", "bindings", "bundle_of", "replay"]
 
@@ -57,30 +57,13 @@ _JUDGED: Final = (
 simulated chances, which may differ in their last digit between versions of the random numbers' library."""
 
 
-class Holds(StrEnum):
-    """How a check ended."""
-
-    YES = "yes"
-    NO = "no"
-    OPEN = "open"
-    """It could not be made; the sentence says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was compared."""
-
-    name: str
-    holds: Holds
-    sentence: str
-
-
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """What a replay found.
 
     Attributes:
         outcome, reason: As the report states them; believe them only where ``is_sound``.
+        facts: The report's.
         attestation: ``None`` where the pack holds none.
         signed_root: Of the attestation, as the ledger names it; ``None`` without a good signature.
     """
@@ -91,6 +74,7 @@ class Replayed:
     bundle_root: Root
     report_root: Root
     checks: tuple[Check, ...]
+    facts: Mapping[str, Any]
     attestation: Attestation | None = None
     signed_root: Root | None = None
 
@@ -108,30 +92,20 @@ class Replayed:
         return None if self.attestation is None else self.attestation.verified_score
 
 
-@dataclass(slots=True)
-class _Book:
-    checks: list[Check] = field(default_factory=list)
-
-    def note(self, name: str, problem: str | None, good: str) -> None:
-        self.checks.append(Check(name, Holds.YES if problem is None else Holds.NO, problem or good))
-
-    def leave_open(self, name: str, why: str) -> None:
-        self.checks.append(Check(name, Holds.OPEN, why))
-
-
 def replay(pack: VerdictPack) -> Replayed:
     """Replay a verdict.
 
     Raises:
         FormatError: a part is damaged, or the verdict was reached by a rule that this program does not know.
     """
-    book = _Book()
+    book = Book()
     bound = _bindings(pack, book)
     report, attestation = bound.report, bound.attestation
     bundle = VerdictBundle.parse(pack.bundle)
     records = measured(bundle)
     _logs(book, bundle, records)
     _printed(book, bundle, records)
+    _runs(book, bundle, records)
     _papers(book, bundle, report)
     _environment(book, bundle)
     _noise(book, bundle, records)
@@ -149,6 +123,7 @@ def replay(pack: VerdictPack) -> Replayed:
         bundle_root=bound.bundle_root,
         report_root=bound.report_root,
         checks=tuple(book.checks),
+        facts=report["evidence"],
         attestation=attestation,
         signed_root=bound.signed_root,
     )
@@ -160,7 +135,7 @@ def bindings(pack: VerdictPack) -> tuple[Check, ...]:
     Raises:
         FormatError: a part is damaged.
     """
-    book = _Book()
+    book = Book()
     _bindings(pack, book)
     return tuple(book.checks)
 
@@ -190,7 +165,7 @@ class _Bound:
     signed_root: Root | None
 
 
-def _bindings(pack: VerdictPack, book: _Book) -> _Bound:
+def _bindings(pack: VerdictPack, book: Book) -> _Bound:
     report = parse_report(pack.report)
     report_root, bundle_root = root_of(pack.report), root_of(pack.bundle)
     attestation, signed_root = _attestation(pack.attestation, report_root, book)
@@ -203,9 +178,7 @@ def _bindings(pack: VerdictPack, book: _Book) -> _Bound:
     return _Bound(report, report_root, bundle_root, attestation, signed_root)
 
 
-def _attestation(
-    data: bytes | None, report_root: Root, book: _Book
-) -> tuple[Attestation | None, Root | None]:
+def _attestation(data: bytes | None, report_root: Root, book: Book) -> tuple[Attestation | None, Root | None]:
     """The attestation and, where its signature is good, its root."""
     if data is None:
         book.leave_open("signature", "nobody signed it: it shows what was found, and binds nobody")
@@ -235,7 +208,7 @@ def _bad_signature(document: SignedAttestation) -> str | None:
     return None
 
 
-def _logs(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
+def _logs(book: Book, bundle: VerdictBundle, records: Measured) -> None:
     left_out = []
     for entry, record in zip(bundle.case.logs, records.runs, strict=True):
         if entry.why is not None:
@@ -249,7 +222,7 @@ def _logs(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
         book.leave_open("logs left out", ", ".join(left_out))
 
 
-def _printed(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
+def _printed(book: Book, bundle: VerdictBundle, records: Measured) -> None:
     metric = bundle.case.about.metric
     if metric is None or not bundle.logs:
         return
@@ -274,10 +247,11 @@ def _printed(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
     book.note("printed metrics", None, f"{stated} of {len(bundle.logs)} logs print one, as recorded")
 
 
-def _papers(book: _Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> None:
+def _papers(book: Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> None:
     about = bundle.case.about
+    decided = report.get("outcome") != Outcome.UNDECIDED.value
     if bundle.candidate is None:
-        book.leave_open("candidate", "the candidate's bundle is not in it")
+        _missing(book, "candidate", "the candidate's bundle is not in it", decided=decided)
         return
     try:
         authorship, _ = read_candidate(bundle.candidate)
@@ -288,24 +262,44 @@ def _papers(book: _Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> No
         book.note("candidate", refused.message, "")
         return
     actual = root_of(bundle.candidate)
+    is_copy = report.get("reason") in (Reason.COPIED.value, Reason.UNREPEATED.value, Reason.EVIDENCE.value)
+    place = (int(authorship.project_id), authorship.chain_id)
     wrong = None if actual == about.candidate_root else f"the candidate is {actual}"
-    if wrong is None and int(authorship.project_id) != int(about.project_id):
-        wrong = "the candidate was packed for another project"
+    if wrong is None and not is_copy and place != (int(about.project_id), about.domain.chain_id):
+        wrong = "the candidate was packed for another project or chain"
     book.note("candidate", wrong, f"the candidate is {actual}, packed by {authorship.miner}")
     if evidence is None:
-        book.leave_open("claim", "the miner's claim is not in it")
+        _missing(book, "claim", "the miner's claim is not in it", decided=decided)
         return
-    claim = evidence.claim
-    same = (claim.digest(), claim.candidate_root, claim.domain) == (
-        about.claim_digest, about.candidate_root, about.domain,
+    claim, proposer = evidence.claim, report["evidence"].get("proposer")
+    same = (claim.digest(), claim.candidate_root, claim.domain, int(claim.project_id)) == (
+        about.claim_digest, about.candidate_root, about.domain, int(about.project_id),
     )  # fmt: skip
-    copied = report["reason"] in (Reason.COPIED.value, Reason.UNREPEATED.value, Reason.EVIDENCE.value)
-    same = same and (copied or claim.miner == authorship.miner)
+    same = same and (is_copy or claim.miner == authorship.miner) and proposer in (None, claim.miner)
     problem = None if same else "the miner's claim is another one, or about another candidate"
     book.note("claim", problem, f"{claim.miner} signed the claim on this candidate")
 
 
-def _environment(book: _Book, bundle: VerdictBundle) -> None:
+def _missing(book: Book, name: str, what: str, *, decided: bool) -> None:
+    """What every decided verdict rests on, and an undecided one may lack."""
+    if decided:
+        book.note(name, f"{what}, and a decided verdict rests on it", "")
+    else:
+        book.leave_open(name, what)
+
+
+def _runs(book: Book, bundle: VerdictBundle, records: Measured) -> None:
+    runs = [(entry.name, run) for entry, run in zip(bundle.case.logs, records.runs, strict=True)]
+    if not runs:
+        return
+    twice = one_run_twice(runs, bundle.logs)
+    book.note("runs", twice, f"{len(runs)} runs, none of them listed twice")
+    for name, doubt in (("runs alike", alike(runs, bundle.logs)), ("deadline", late(runs, records.noise))):
+        if doubt is not None:
+            book.leave_open(name, doubt)
+
+
+def _environment(book: Book, bundle: VerdictBundle) -> None:
     stated = bundle.case.about.environment_digest
     if bundle.environment is None or stated is None:
         book.leave_open("environment", "the facts behind its digest are not in it")
@@ -315,7 +309,7 @@ def _environment(book: _Book, bundle: VerdictBundle) -> None:
     book.note("environment", wrong, f"{len(bundle.environment)} facts have the digest {actual[:16]}…")
 
 
-def _noise(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
+def _noise(book: Book, bundle: VerdictBundle, records: Measured) -> None:
     noise, about = records.noise, bundle.case.about
     if noise is None:
         return
@@ -326,15 +320,9 @@ def _noise(book: _Book, bundle: VerdictBundle, records: Measured) -> None:
     measured_on = (noise.hardware_class, _digest(noise.environment))
     if about.hardware_class is not None and here != measured_on and records.pairs:
         book.note("noise", "the noise was measured on another class or environment", "")
-    elif len(noise.scores) != noise.runs or noise.runs < 2:
-        book.leave_open("noise", f"the scores of its {noise.runs} runs are not listed")
-    elif noise.s < upper_bound(noise.scores):
-        book.note("noise", f"s is {noise.s}, its own runs bound it by {upper_bound(noise.scores)}", "")
-    elif noise.control_mean != mean(noise.scores):
-        book.note("noise", "the controls' mean is not that of its runs", "")
     else:
-        weak = "" if noise.shortcut is None else f"; weaker than the rule demands: {noise.shortcut}"
-        book.note("noise", None, f"s = {noise.s} from {noise.runs} listed runs{weak}")
+        problem = noise_problem(noise)
+        book.note("noise", problem, "" if problem else noise_words(noise))
 
 
 def _digest(text: str) -> bytes | None:
@@ -344,7 +332,7 @@ def _digest(text: str) -> bytes | None:
         return None
 
 
-def _report(book: _Book, report: Mapping[str, Any], verdict: Verdict) -> None:
+def _report(book: Book, report: Mapping[str, Any], verdict: Verdict) -> None:
     expected = to_tree(replace(verdict, evidence=report["evidence"]))
     differs = [name for name in _JUDGED if _plain(expected[name]) != _plain(report.get(name))]
     strange = sorted(report.keys() ^ expected.keys())
@@ -369,7 +357,7 @@ def _plain(value: object) -> object:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _circumstances(book: _Book, report: Mapping[str, Any], bundle: VerdictBundle) -> None:
+def _circumstances(book: Book, report: Mapping[str, Any], bundle: VerdictBundle) -> None:
     """What the report says it was reached on, against the case."""
     about, rules = bundle.case.about, bundle.case.rules
     stated = {
@@ -390,7 +378,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _attested(book: _Book, stated: Attestation, bundle: VerdictBundle, verdict: Verdict) -> None:
+def _attested(book: Book, stated: Attestation, bundle: VerdictBundle, verdict: Verdict) -> None:
     wrong = [name for name, is_same in _compared(stated, bundle, verdict) if not is_same]
     problem = None if not wrong else f"the attestation's {', '.join(wrong)} are not those of the case"
     book.note("attestation", problem, f"{stated.pairs} samples and all circumstances are the case's")

@@ -1,14 +1,28 @@
-"""A replayed verdict against the ledger: is this the proposal, its seed, and what was settled?"""
+"""A replayed verdict against the ledger: is this the proposal, its seed, its control, and what was settled?
+
+The ledger's scores only rise, so the best when a proposal was approved is the highest score below the one it
+got. Every best is the baseline, or an approved proposal's code with the score it was given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 
-from armlx_chain.chain.contracts import Proposal, ProposalLedger, Status, VerifierRegistry
+from armlx_chain.chain.contracts import (
+    Project,
+    ProjectRegistry,
+    Proposal,
+    ProposalLedger,
+    Status,
+    VerifierRegistry,
+)
 from armlx_chain.formats.evidence import Evidence
 from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import Root
+from armlx_chain.types import SCORE_SCALE, ProposalId, Root
+from verifier.controls import PastBest
 from verifier.daemon.seed import read_seed
+from verifier.model import Outcome, Reason
 from verifier.replay import Check, Holds, Replayed
 from verifier.verdict.constants import RULE_ID
 
@@ -18,12 +32,17 @@ __all__ = ["compare_with_ledger"]
 def compare_with_ledger(
     found: Replayed,
     ledger: ProposalLedger,
+    registry: ProjectRegistry,
     verifiers: VerifierRegistry,
     *,
+    past_bests: Callable[[Project], Sequence[PastBest]],
     seed_delay_blocks: int,
     confirmations: int,
 ) -> tuple[Check, ...]:
     """What the chain says of a verdict.
+
+    Args:
+        past_bests: The bests that a project's present one replaced.
 
     Raises:
         ChainError: the chain cannot be read.
@@ -35,7 +54,10 @@ def compare_with_ledger(
     if proposal is None:
         return here, Check("proposal", Holds.NO, "the ledger has no such proposal")
     seed = _seed(found, ledger, seed_delay_blocks, confirmations)
-    return here, *_proposal(found, proposal), seed, _settled(found, proposal), _listed(found, verifiers)
+    against = _against(found, proposal, registry.find_project(proposal.project_id), past_bests)
+    copied = [_original(found, proposal, ledger)] if found.reason is Reason.COPIED else []
+    settled = _settled(found, proposal)
+    return here, *_proposal(found, proposal), seed, against, *copied, settled, _listed(found, verifiers)
 
 
 def _place(found: Replayed, ledger: ProposalLedger) -> Check:
@@ -80,6 +102,72 @@ def _seed(found: Replayed, ledger: ProposalLedger, delay: int, confirmations: in
     if (seed.value, seed.block) == (about.evaluation_seed, about.evaluation_block):
         return Check("seed", Holds.YES, f"rows and probes were drawn from block {seed.block}")
     return Check("seed", Holds.NO, f"block {seed.block} gives another seed: the rows were chosen otherwise")
+
+
+def _against(
+    found: Replayed,
+    proposal: Proposal,
+    project: Project | None,
+    past_bests: Callable[[Project], Sequence[PastBest]],
+) -> Check:
+    """What the candidate was measured against: the project's files, one of its bests, and its code."""
+    about, name = found.bundle.case.about, "project"
+    if project is None:
+        return Check(name, Holds.NO, "the ledger has no such project")
+    recorded = {
+        "protocol": (about.protocol_root, project.protocol_hash),
+        "snapshot": (about.snapshot_root, project.repo_snapshot_hash),
+        "benchmark": (about.evaluation_root, project.benchmark_hash),
+    }
+    wrong = [what for what, (root, hash_) in recorded.items() if root not in (None, Root.zerog(hash_))]
+    if wrong:
+        return Check(name, Holds.NO, f"the project's {', '.join(wrong)} is another one")
+    if about.current_best is None:
+        return Check(name, Holds.OPEN, "the judgement ended before anything was compared")
+    bests = [PastBest(project.repo_snapshot_hash, project.baseline_score), *past_bests(project)]
+    if project.has_accepted:
+        bests.append(PastBest(project.best_code_hash, project.best_score))
+    problem = _best_problem(found, proposal, bests)
+    good = f"control and current best {about.current_best} were the project's"
+    return Check(name, Holds.NO if problem else Holds.YES, problem or good)
+
+
+def _best_problem(found: Replayed, proposal: Proposal, bests: Sequence[PastBest]) -> str | None:
+    about, rules = found.bundle.case.about, found.bundle.case.rules
+    best, scores = int(about.current_best or 0), {int(known.score) for known in bests}
+    if best not in scores:
+        return f"{best} was never the project's best"
+    if proposal.status is Status.APPROVED and found.outcome is Outcome.REPRODUCED:
+        before = max((score for score in scores if score < int(proposal.verified_score)), default=best)
+        if best != before:
+            return f"the best was {before} when it was approved, not {best}"
+    lost = {
+        Decimal(best - int(known.score)) / SCORE_SCALE
+        for known in bests
+        if Root.zerog(known.code_hash) == about.control_root
+    }
+    if not lost:
+        return f"the control {about.control_root} was never the project's best"
+    if rules is not None and rules.disadvantage not in lost:
+        return f"the control is {max(lost)} bits per byte behind the best, not {rules.disadvantage}"
+    return None
+
+
+def _original(found: Replayed, proposal: Proposal, ledger: ProposalLedger) -> Check:
+    """The earlier proposal that a copy is said to be of: who made it, and with which bundle."""
+    name, facts = "original", found.facts
+    if not found.is_sound:
+        return Check(name, Holds.OPEN, "the verdict does not hold in the first place")
+    original = ledger.find_proposal(ProposalId(int(facts["original"])))
+    is_it = (
+        original is not None
+        and (original.code_hash, original.project_id) == (proposal.code_hash, proposal.project_id)
+        and (original.miner, proposal.miner) == (facts["original-proposer"], facts["proposer"])
+    )
+    said = f"proposal {int(facts['original'])} of {facts['original-proposer']}"
+    if is_it:
+        return Check(name, Holds.YES, f"{said} is this bundle, and was there before")
+    return Check(name, Holds.NO, f"{said} is not on the ledger, or not this bundle")
 
 
 def _settled(found: Replayed, proposal: Proposal) -> Check:

@@ -3,6 +3,10 @@
 - A decided verdict (anything but undecided) must follow from the records, else it is a mismatch.
 - Undecided for a reason that only the judging machine could know (its own fault, a block it could not read)
   is taken for what it is: nothing was sent for it.
+- The records must be those of a session that the rule itself would have led: after every pair but the last it
+  wanted another one, and nothing was repeated that it did not ask for.
+- What the rule was told besides must be what this program tells it: no handicap in the candidate's favour, no
+  smallest gain or number of pairs of the validator's own.
 """
 
 from __future__ import annotations
@@ -13,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from armlx_chain.claims.likeness import Likeness
-from armlx_chain.errors import CandidateError, FormatError
+from armlx_chain.errors import CandidateError, FormatError, RootFormatError
 from armlx_chain.formats.bundle import read_candidate
 from armlx_chain.formats.verdictpack import VerdictBundle
 from armlx_chain.types import Address, ProposalId, Root
 from verifier.calibrationfile import recorded_noise
 from verifier.copies import with_no_op
 from verifier.gate import check_sources
-from verifier.model import Noise, Outcome, Pair, Reason, RunRecord, Verdict
+from verifier.model import Noise, Outcome, Pair, Reason, Role, RunRecord, Verdict
 from verifier.records import read_pair, read_record
 from verifier.report import plain
-from verifier.verdict.case import Case, Rules, next_step
-from verifier.verdict.constants import RULE_ID
+from verifier.verdict.case import Case, Rules, Want, next_step
+from verifier.verdict.constants import LAST_LIMIT, MINIMUM_GAIN, RULE_ID
 from verifier.verdict.plain import WITHOUT_RUNS, CopyEvidence, judge_copy, without_runs
 
 __all__ = ["Measured", "Replay", "measured", "replay_rule", "same_explanation", "shown"]
@@ -143,9 +147,46 @@ def _by_rule(bundle: VerdictBundle, records: Measured) -> Verdict | str | None:
     try:
         step = next_step(case)
         likeness = None if bundle.case.no_op is None else Likeness(bundle.case.no_op)
+        strange = _told_otherwise(bundle, likeness) or _led_otherwise(case)
     except (ValueError, ArithmeticError) as refused:
         return f"that these figures are none ({refused})"
+    if strange is not None:
+        return strange
     return with_no_op(step, likeness) if isinstance(step, Verdict) else f"that another {step} is wanted"
+
+
+def _told_otherwise(bundle: VerdictBundle, likeness: Likeness | None) -> str | None:
+    """What the rule would never have been told, if anything."""
+    about, rules = bundle.case.about, bundle.case.rules
+    if rules is None:
+        return None
+    if not 1 <= rules.pairs <= LAST_LIMIT:
+        return f"that no test has {rules.pairs} pairs"
+    if rules.project_minimum != MINIMUM_GAIN:
+        return f"that the smallest gain looked for is {MINIMUM_GAIN}, not {rules.project_minimum}"
+    if rules.disadvantage < 0:
+        return f"that a control is never worse than what it stands for ({rules.disadvantage})"
+    roots = (about.control_root, about.snapshot_root)
+    if None not in roots and rules.control_is_baseline != (roots[0] == roots[1]):
+        return "that the control is the unmodified snapshot where the roots are equal, and nowhere else"
+    is_itself = about.candidate_root is not None and about.candidate_root == about.control_root
+    if is_itself and likeness is not Likeness.BYTES:
+        return "that the candidate is the control"
+    return None
+
+
+def _led_otherwise(case: Case) -> str | None:
+    """Why no session of the rule would have made exactly these runs; ``None`` where one would."""
+    for count in range(len(case.pairs)):
+        before = replace(case, pairs=case.pairs[:count], repeats=(), interrupted=0)
+        if next_step(before) is not Want.PAIR:
+            return f"that its test was over after {count} pairs, and more were made"
+    if not case.repeats:
+        return None
+    if next_step(replace(case, repeats=())) is not Want.REPEAT:
+        return "that nothing had to be repeated"
+    roles = tuple(record.role for record in case.repeats)
+    return None if roles == (Role.CANDIDATE, Role.CONTROL) else "that the repeats are not those of the two"
 
 
 def _without_pairs(bundle: VerdictBundle, reason: Reason, report: Mapping[str, Any]) -> Verdict | str | None:
@@ -170,7 +211,7 @@ def _copied(bundle: VerdictBundle, reason: Reason, report: Mapping[str, Any]) ->
             confirmed=reason is Reason.COPIED,
         )
         author = read_candidate(bundle.candidate or b"")[0].miner
-    except (KeyError, ValueError, TypeError, AttributeError) as missing:
+    except (KeyError, ValueError, TypeError, AttributeError, RootFormatError) as missing:
         return f"that the facts of a copy are incomplete ({missing})"
     except FormatError as refused:
         return f"that the candidate cannot be read: {refused.message}"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PACK_FILE = "verdict.tar"
 ATTESTATION_LIMIT_BYTES = 1 << 20
+_SENTENCE = 2_000
+"""Characters of a check that are shown to a person."""
 
 
 @click.command(name="verify-verdict")
@@ -47,7 +49,8 @@ def verify_verdict(app: App, what: str, offline: bool, with_chain: bool, output:
     settled proposal (the signed attestation), from which report and bundle are found, or the root of a
     verdict.tar. Checked are: signature, roots, logs, candidate, claim, environment, noise; that the rule,
     asked again about the records, gives this verdict and score; with --chain also proposal, seed and
-    settlement. A replay cannot show that the runs took place.
+    settlement, and that control and current best were this project's. What no replay can show, such as that
+    the runs took place, is said with every result.
 
     Exits 0 for a sound verdict "reproduced", 3 for "unimproved" and "refuted" and wherever something does not
     hold, 5 for "undecided".
@@ -74,13 +77,15 @@ def verify_verdict(app: App, what: str, offline: bool, with_chain: bool, output:
             next_step=damaged.next_step or "Fetch it again, or ask its validator for verdict.tar.",
         ) from damaged
     checks = (*found.checks, *(_compared(app, found) if with_chain else ()))
+    not_shown = _not_shown(with_chain=with_chain)
     if output is not None:
         from armlx_chain.storage.files import write_file
 
         write_file(output, pack.encode())
         say(f"Wrote {output}.")
     is_sound = all(check.holds != "no" for check in checks)
-    emit(_facts(found, checks, is_sound=is_sound), _lines(found, checks, is_sound), as_json=app.as_json)
+    facts = {**_facts(found, checks, is_sound=is_sound), "not_shown": not_shown}
+    emit(facts, _lines(found, checks, not_shown, is_sound=is_sound), as_json=app.as_json)
     return EXIT_BY_OUTCOME[found.outcome.value] if is_sound else EXIT_FINDING
 
 
@@ -142,7 +147,8 @@ def fetch_pack(root: Root, storage: Fetcher) -> VerdictPack:
 
 
 def _compared(app: App, found: Replayed) -> tuple[Check, ...]:
-    from armlx_chain.chain.contracts import VerifierRegistry
+    from armlx_chain.chain.contracts import ProjectRegistry, VerifierRegistry
+    from armlx_chain.cli.reproduce import earlier_bests
     from armlx_chain.cli.wiring import check_wiring, ledger_of
     from verifier.replaychain import compare_with_ledger
 
@@ -151,7 +157,9 @@ def _compared(app: App, found: Replayed) -> tuple[Check, ...]:
     return compare_with_ledger(
         found,
         ledger_of(app),
+        ProjectRegistry(app.rpc, network.project_registry),
         VerifierRegistry(app.rpc, network.verifier_registry),
+        past_bests=lambda project: earlier_bests(app, project),
         seed_delay_blocks=network.seed_delay_blocks,
         confirmations=network.confirmations,
     )
@@ -183,10 +191,23 @@ def _facts(found: Replayed, checks: tuple[Check, ...], *, is_sound: bool) -> dic
 _MARKS = {"yes": "holds", "no": "DOES NOT HOLD", "open": "not checked"}
 
 
-def _lines(found: Replayed, checks: tuple[Check, ...], is_sound: bool) -> list[str]:
+def _not_shown(*, with_chain: bool) -> list[str]:
+    from verifier.replaychecks import NOT_SHOWN
+
+    ledger = "that proposal, seed, control and current best are the ledger's (--chain compares them)"
+    return [*NOT_SHOWN, *(() if with_chain else (ledger,))]
+
+
+def _lines(found: Replayed, checks: tuple[Check, ...], not_shown: list[str], *, is_sound: bool) -> list[str]:
+    from verifier.report import plain
+
     about = found.bundle.case.about
     width = max(len(mark) for mark in _MARKS.values())
-    lines = [f"{_MARKS[check.holds.value]:<{width}}  {check.name}: {check.sentence}" for check in checks]
+    # One line each: a validator's own words must not look like a check of ours.
+    lines = [
+        f"{_MARKS[check.holds.value]:<{width}}  {check.name}: {plain(check.sentence, _SENTENCE)}"
+        for check in checks
+    ]
     verdict = f"{found.outcome.value} ({found.reason.value})"
     if not is_sound:
         end = f"This verdict, {verdict}, does NOT follow from what it rests on. Do not rely on it."
@@ -194,4 +215,12 @@ def _lines(found: Replayed, checks: tuple[Check, ...], is_sound: bool) -> list[s
         end = f"{verdict}: signed by {about.validator}, and it follows from what it rests on."
     else:
         end = f"{verdict}: it follows from what it rests on; nobody signed it."
-    return [*lines, "", f"Proposal {about.proposal_id} of project {about.project_id}: {end}"]
+    unchecked = [check.name for check in checks if check.holds == "open"]
+    return [
+        *lines,
+        "",
+        *(f"Not shown: {what}." for what in not_shown),
+        "",
+        f"Proposal {about.proposal_id} of project {about.project_id}: {end}",
+        *([f"Could not be checked here: {', '.join(unchecked)}."] if unchecked else []),
+    ]

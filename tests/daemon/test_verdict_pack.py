@@ -323,7 +323,7 @@ IN_THE_BUNDLE: dict[str, tuple[Callable[[VerdictBundle], VerdictBundle], str]] =
     "a-no-op": (lambda b: _case(b, no_op="bytes"), "rule"),
     "a-pair-left-out": (lambda b: _case(b, pairs=b.case.pairs[:2], logs=b.case.logs[:4]), "rule"),
     "a-disadvantage": (lambda b: _rules(b, disadvantage=Decimal("0.2")), "rule"),
-    "another-minimum": (lambda b: _rules(b, project_minimum=Decimal("0.05")), "report"),
+    "another-minimum": (lambda b: _rules(b, project_minimum=Decimal("0.05")), "rule"),
 }
 IN_THE_REPORT: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "another-figure": (lambda r: {**r, "llr": "99.000000000"}, "report"),

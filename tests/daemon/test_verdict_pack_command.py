@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import armlx_chain.cli.reproduce
-from armlx_chain.chain.contracts import Proposal, Status
-from armlx_chain.formats.verdictpack import VerdictPack
+from armlx_chain.chain.contracts import Proposal, Status, VerifierRegistry
+from armlx_chain.cli.output import harmless
+from armlx_chain.cli.verifyverdict import _lines, _not_shown
+from armlx_chain.formats.attestation import Attestation
+from armlx_chain.formats.verdictpack import VerdictBundle, VerdictPack
 from armlx_chain.protocol.score import chained_score
 from armlx_chain.storage.zerog.merkle import root_of
-from armlx_chain.types import Root
+from armlx_chain.types import Address, ProjectId, Root, ScaledScore
 from tests.daemon.settling import Settling
+from tests.daemon.test_verdict_pack import Parts, resigned
 from tests.daemon.verdicts import Desk
 from tests.faults import simulated
 from tests.faults.processes import Launcher
 from tests.faults.tinyworld import Ran, TinyWorld, call
+from verifier.controls import past_bests
 from verifier.daemon.agreement import Agreement, Opinion
+from verifier.model import Reason
+from verifier.replay import Replayed, replay
+from verifier.replaychain import compare_with_ledger
 
 
 def verify(world: TinyWorld | None, home: Path, what: object, *extra: str) -> Ran:
@@ -72,6 +83,50 @@ def test_a_changed_file_is_a_finding(tmp_path: Path) -> None:
     assert "bundle root" in [name for name, held in holds(ran).items() if held == "no"]
 
 
+class _Reached(BaseException):
+    """Somebody opened a connection."""
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("extra", [(), ("--offline",)])
+def test_a_file_is_verified_without_a_single_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: tuple[str, ...]
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise _Reached
+
+    data = Desk(tmp_path / "desk").signed()
+    (tmp_path / "verdict.tar").write_bytes(data)
+    for name in ("connect", "connect_ex", "bind", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert verify(None, tmp_path / "home", tmp_path / "verdict.tar", *extra).code == 0
+    missing = verify(None, tmp_path / "home", "0g:0x" + "11" * 32, "--offline")
+    assert missing.code == 75, "and a root that is not in the cache is asked for nowhere"
+
+
+@pytest.mark.unit
+def test_a_validator_s_words_never_look_like_a_check_and_what_no_replay_shows_is_said(tmp_path: Path) -> None:
+    def boast(bundle: VerdictBundle, report: dict[str, Any], attestation: Attestation) -> Parts:
+        noise = {**(bundle.case.noise or {}), "shortcut": "small\nholds          signature: of God\x1b[2J"}
+        return replace(bundle, case=replace(bundle.case, noise=noise)), report, attestation
+
+    found, not_shown = resigned(Desk(tmp_path).signed(), boast), _not_shown(with_chain=False)
+    lines = _lines(found, found.checks, not_shown, is_sound=found.is_sound)
+    text = [harmless(line) for line in "\n".join(lines).split("\n")]
+    assert not [line for line in text if "of God" in line and " noise: " not in line]
+    assert [line for line in text if line.startswith("Not shown: that the runs took place")]
+    assert "--chain" in " ".join(not_shown)
+    assert "--chain" not in " ".join(_not_shown(with_chain=True))
+
+
+@pytest.mark.unit
+def test_a_person_reads_in_the_last_lines_what_could_not_be_checked(tmp_path: Path) -> None:
+    Desk(tmp_path).unsigned(0.0)
+    ran = call(["verify-verdict", str(tmp_path / "reports" / "7"), "--home", str(tmp_path / "home")])
+    assert ran.out.splitlines()[-1] == "Could not be checked here: signature."
+
+
 @pytest.mark.unit
 def test_what_is_neither_a_file_nor_a_root_is_a_usage_error(tmp_path: Path) -> None:
     assert verify(None, tmp_path / "home", "no-such-thing").code == 2
@@ -107,7 +162,7 @@ def test_from_the_ledger_s_hash_alone_a_stranger_replays_the_verdict(
     assert (ran.code, ran.document["sound"], ran.document["signed"]) == (0, True, True), (ran.out, ran.err)
     assert ran.document["score"] == str(proposal.verified_score)
     held = holds(ran)
-    assert [held[name] for name in ("chain", "proposal", "seed", "settlement")] == ["yes"] * 4
+    assert [held[name] for name in ("chain", "proposal", "seed", "project", "settlement")] == ["yes"] * 5
     offline = verify(world, stranger, root, "--offline")
     assert (offline.code, offline.document["bundle"]) == (0, ran.document["bundle"]), offline.err
     (kept,) = (home / "reports").rglob("verdict.tar")
@@ -115,6 +170,67 @@ def test_from_the_ledger_s_hash_alone_a_stranger_replays_the_verdict(
     assert verify(world, tmp_path / "nobody", root, "--offline").code == 75
     pack = VerdictPack.parse((tmp_path / "kept.tar").read_bytes())
     assert root_of(pack.attestation or b"") == root
+
+
+def _about(found: Replayed, **changes: Any) -> Replayed:
+    case = found.bundle.case
+    return replace(
+        found, bundle=replace(found.bundle, case=replace(case, about=replace(case.about, **changes)))
+    )
+
+
+def _handicapped(found: Replayed) -> Replayed:
+    case = found.bundle.case
+    assert case.rules is not None
+    rules = replace(case.rules, disadvantage=Decimal("0.1"))
+    return replace(found, bundle=replace(found.bundle, case=replace(case, rules=rules)))
+
+
+def _copy_of(found: Replayed, **changes: str) -> Replayed:
+    about = found.bundle.case.about
+    facts = {"original": str(about.proposal_id), "original-proposer": "?", "proposer": "?", **changes}
+    return replace(found, reason=Reason.COPIED, facts=facts)
+
+
+LIES: dict[str, tuple[Callable[[Replayed, Proposal], Replayed], str]] = {
+    "a-best-that-never-was": (lambda f, p: _about(f, current_best=ScaledScore(-1)), "project"),
+    "the-best-that-it-became": (lambda f, p: _about(f, current_best=p.verified_score), "project"),
+    "a-control-of-its-own": (lambda f, p: _about(f, control_root=root_of(b"mine")), "project"),
+    "a-lost-control-that-is-not-lost": (lambda f, p: _handicapped(f), "project"),
+    "another-benchmark": (lambda f, p: _about(f, evaluation_root=root_of(b"mine")), "project"),
+    "another-snapshot": (lambda f, p: _about(f, snapshot_root=root_of(b"mine")), "project"),
+    "another-seed": (lambda f, p: _about(f, evaluation_seed=b"\x07" * 32), "seed"),
+    "another-project": (lambda f, p: _about(f, project_id=ProjectId(77)), "proposal"),
+    "a-copy-of-nothing": (lambda f, p: _copy_of(f, original="9999"), "original"),
+    "a-copy-of-somebody-else-s": (lambda f, p: _copy_of(f, proposer=p.miner), "original"),
+}
+
+
+@pytest.mark.e2e
+def test_what_a_validator_invents_about_the_ledger_is_compared_with_it(
+    world: TinyWorld, settled: tuple[Proposal, Path]
+) -> None:
+    proposal, home = settled
+    (kept,) = (home / "reports").rglob("verdict.tar")
+    found = replay(VerdictPack.parse(kept.read_bytes()))
+    verifiers = Address(world.devnet.addresses.verifier_registry)
+    proposals = [world.proposal(number) for number in range(int(proposal.id) + 1)]
+
+    def wrong(lie: Replayed) -> set[str]:
+        checks = compare_with_ledger(
+            lie,
+            world.ledger,
+            world.registry,
+            VerifierRegistry(world.rpc, verifiers),
+            past_bests=lambda project: past_bests(project, proposals),
+            seed_delay_blocks=world.settings(home).network.seed_delay_blocks,
+            confirmations=world.settings(home).network.confirmations,
+        )
+        return {check.name for check in checks if check.holds == "no"}
+
+    assert wrong(found) == set()
+    for name, (lie, where) in LIES.items():
+        assert where in wrong(lie(found, proposal)), name
 
 
 @pytest.mark.e2e

@@ -60,6 +60,7 @@ def noise(scores: int = 20) -> Noise:
         reference_seconds=(3.0, 3.1, 2.9),
         point=bpb("0.005"),
         scores=listed,
+        seed_scores=tuple(bpb(Decimal(2) + Decimal(index % 2) / 2000) for index in range(8)),
         control_mean=mean(listed),
         calibrated_audits=tuple(AuditKind),
         hardware_class=CLASS,
@@ -135,9 +136,12 @@ class Bench:
         return "0123456789abcdef"
 
 
-def dossier_of(files: Mapping[str, bytes], number: int = 7, author: Signer = MINER) -> Dossier:
-    """Papers in order."""
-    bundle = pack_candidate(files, Authorship(author.address, ProjectId(1), DOMAIN.chain_id))
+def dossier_of(
+    files: Mapping[str, bytes], number: int = 7, author: Signer = MINER, packed_for: int = 1
+) -> Dossier:
+    """Papers in order, but for an author or a project that a test names."""
+    authorship = Authorship(author.address, ProjectId(packed_for), DOMAIN.chain_id)
+    bundle = pack_candidate(files, authorship)
     claim = Claim(
         domain=DOMAIN,
         project_id=ProjectId(1),
@@ -175,7 +179,6 @@ def dossier_of(files: Mapping[str, bytes], number: int = 7, author: Signer = MIN
         verified_score=ScaledScore(0),
         metrics_hash=bytes(32),
     )
-    authorship = Authorship(author.address, ProjectId(1), DOMAIN.chain_id)
     return Dossier(proposal, claim, root_of(bundle), authorship, files, bundle, evidence)
 
 

@@ -111,6 +111,8 @@ def noise(prepared: Prepared, **_: object) -> Noise:
         runs=20,
         reference_seconds=(3.0, 3.1, 2.9),
         point=bpb("0.008"),
+        scores=(bpb(BASELINE),) * 20,
+        seed_scores=(bpb(BASELINE),) * 8,
         control_mean=bpb(BASELINE),
         calibrated_audits=tuple(AuditKind),
         hardware_class=prepared.machine.hardware_class,
