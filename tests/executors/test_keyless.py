@@ -15,6 +15,7 @@ import pytest
 from armlx_chain.errors import MachineError, UsageError
 from tests.executors.processes import until
 from tests.faults.tinyworld import call
+from verifier.daemon.executing import nearness
 from verifier.executors.keyless import KEPT, clear_environment, require_no_keys
 from verifier.executors.local import machine_id
 
@@ -60,6 +61,30 @@ def test_a_machine_keeps_its_id_and_does_not_take_another_file_for_one(tmp_path:
     (tmp_path / "a" / "machine-id").write_text("../../x\n")
     with pytest.raises(MachineError, match="does not hold"):
         machine_id(tmp_path / "a")
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("owner", "folder", "mode", "near"),
+    [
+        (501, 501, 0o700, None),
+        (501, 0, 0o755, None),
+        (501, 1000, 0o750, None),
+        (1000, 1000, 0o700, "the account that holds the key"),
+        (0, 0, 0o755, "under root"),
+        (501, 0, 0o1777, "Anybody"),
+        (501, 501, 0o770, "Anybody"),
+        (501, 666, 0o755, "Anybody"),
+    ],
+)
+def test_what_is_measured_by_whom_nobody_knows_or_beside_the_key_is_not_signed(
+    owner: int, folder: int, mode: int, near: str | None
+) -> None:
+    def known(uid: int, mode: int) -> os.stat_result:
+        return os.stat_result((mode, 1, 1, 1, uid, uid, 0, 0, 0, 0))
+
+    found = nearness(known(owner, 0o140660), known(folder, 0o040000 | mode), 1000)
+    assert (found is None) if near is None else (found is not None and near in found)
 
 
 @pytest.mark.unit

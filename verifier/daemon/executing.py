@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armlx_chain.cli.context import App
 from armlx_chain.cli.output import say
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from verifier.model import Noise
     from verifier.session import ProgressCallback
 
-__all__ = ["executor_here", "unsafe"]
+__all__ = ["executor_here", "nearness", "unsafe"]
+
+_BESIDE: Final = "Strangers' code would run under the account that holds the key"
 
 
 def unsafe(app: App, signer: Signer, runner: Path | None, *, one_account: bool) -> str | None:
@@ -41,22 +44,41 @@ def unsafe(app: App, signer: Signer, runner: Path | None, *, one_account: bool) 
         return "It was started with --unsigned, so it has no key; its verdicts are left unsigned."
     if one_account or is_practice(app):
         return None
-    if runner is not None and _is_others(runner):
+    near = _BESIDE if runner is None else nearness(*_served(runner), os.geteuid())
+    if near is None:
         return None
     return (
-        "Strangers' code would run under the account that holds the key, so verdicts are left unsigned. Set "
-        "up two accounts with: armlx-validator install; or accept the danger with --one-account."
+        f"{near}, so verdicts are left unsigned. Set up two accounts with: armlx-validator install; or "
+        "accept the danger with --one-account."
     )
 
 
-def _is_others(socket: Path) -> bool:
-    """Whether another account serves a socket.
+def nearness(served: os.stat_result, folder: os.stat_result, account: int) -> str | None:
+    """Why a runner is not far enough from the key, as the beginning of a sentence; ``None`` if it is.
+
+    Args:
+        served: Its socket, whose owner runs it.
+        folder: The one that the socket lies in.
+        account: Who holds the key.
+    """
+    if served.st_uid == account:
+        return _BESIDE
+    if served.st_uid == 0:
+        return "Strangers' code would run under root, who can read every key"
+    if folder.st_uid not in (0, served.st_uid, account) or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "Anybody who can write into the folder of the runner's socket could say what was measured"
+    return None
+
+
+def _served(socket: Path) -> tuple[os.stat_result, os.stat_result]:
+    """A runner's socket and its folder.
 
     Raises:
-        VerifierFault: nobody does.
+        VerifierFault: there is none.
     """
     try:
-        return socket.stat().st_uid != os.geteuid()
+        place = socket.resolve(strict=True)
+        return place.stat(), place.parent.stat()
     except OSError as error:
         raise VerifierFault(
             f"No runner answers at {socket} ({error.strerror}).",
