@@ -91,6 +91,19 @@ def test_asked_several_times_it_stops_once_and_what_ends_in_time_is_not_killed()
 
 
 @pytest.mark.unit
+def test_a_terminal_that_is_gone_keeps_nothing_from_being_stopped_and_ended() -> None:
+    stopped, killed = threading.Event(), threading.Event()
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError("the terminal was closed")
+
+    drain = Drain(stop=stopped.set, kill=killed.set, seconds=0, say=gone)
+    drain.ask()
+    assert stopped.wait(LONG)
+    assert killed.wait(LONG)
+
+
+@pytest.mark.unit
 def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path) -> None:
     drain = Drain(stop=lambda: None, kill=lambda: None, seconds=0, say=lambda _: None)
     found: list[object] = []

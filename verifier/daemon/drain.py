@@ -15,7 +15,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -67,14 +67,19 @@ class Drain:
             if self._asked.is_set():
                 return
             self._asked.set()
-        self._say(f"stopping: what was begun may take {self._seconds:g} s more; once more stops at once")
         self._stop()
         threading.Thread(target=self._enforce, name="drain", daemon=True).start()
+        self._tell(f"stopping: what was begun may take {self._seconds:g} s more; once more stops at once")
 
     def _enforce(self) -> None:
         if not self._ended.wait(self._seconds):
-            self._say("the drain time is over; running programs are ended")
+            self._tell("the drain time is over; running programs are ended")
             self._kill()
+
+    def _tell(self, sentence: str) -> None:
+        """A terminal that is gone must not keep anything from being stopped."""
+        with suppress(OSError):
+            self._say(sentence)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -232,8 +232,8 @@ class ModeKeeper:
         """
         if self.current() is Mode.LIVE:
             return
-        row = self._row()
-        with transaction(self._db):
+        with transaction(self._db):  # another process may write that a gold run failed
+            row = self._row()
             passed = self._passed_after(0 if row is None else int(row[2]))
             if passed is None:
                 raise UsageError(
