@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -38,144 +38,117 @@ def runner_option(command: F) -> F:
     )(command)
 
 
-def service_options(command: F) -> F:
-    """What ``run`` and ``once`` share; the command receives ``choice``."""
-
-    @click.option(
+_RULES: Final = (
+    click.option(
         "--auto-reject", is_flag=True, help="Send rejections without asking. They slash the miner's stake."
-    )
-    @click.option(
+    ),
+    click.option(
         "--max-rejections",
         type=click.IntRange(min=0),
         default=3,
         show_default=True,
         help="Rejections in a day (UTC) at most, whoever consents.",
-    )
-    @click.option("--go-live", is_flag=True, help="Leave dry mode; needs a gold run that passed.")
-    @click.option("--dry", is_flag=True, help="Judge and report; sign nothing and send nothing.")
-    @click.option(
+    ),
+    click.option("--go-live", is_flag=True, help="Leave dry mode; needs a gold run that passed."),
+    click.option("--dry", is_flag=True, help="Judge and report; sign nothing and send nothing."),
+    click.option(
         "--policy",
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
         help="Your own signed policy. [default: policies/own.json in the home]",
-    )
-    @click.option(
+    ),
+    click.option(
         "--expire-others",
         is_flag=True,
         help="Expire proposals that you had nothing to do with, a day after their week. Half of the stake is"
         " yours then.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--collect-from",
         type=click.IntRange(min=0),
         default=1,
         show_default=True,
         metavar="TOKENS",
         help="Collect credits of so many tokens or more, where they are worth the gas; 0 for none.",
-    )
-    @click.option(
+    ),
+)
+"""Options of the rules of service, named as the fields of ``ServiceChoice``."""
+_RUNS: Final = (
+    click.option(
         "--claim-first",
         is_flag=True,
         help="Claim a review before the first run instead of when the verdict is ready. A lease cannot be"
         " handed back for 24 hours.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--pairs",
         type=click.IntRange(8, 24),
         default=8,
         show_default=True,
         help="Pairs after which a test ends undecided for now; the next pass continues it to 24.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--despite-lost-verdicts",
         "despite_lost",
         is_flag=True,
         help="Go on although this key settled verdicts that the guard of this machine does not know.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--drain-seconds",
         type=click.FloatRange(min=0),
         default=600.0,
         show_default=True,
         help="After SIGTERM or Ctrl-C: how long a pair that was begun may take to end.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--one-account",
         is_flag=True,
         help="Sign although strangers' code runs under this account: whoever gets out of the sandbox has the"
         " key.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--unsigned",
         metavar="ADDRESS",
         help="Judge for this validator without its key; verdicts are left unsigned.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--agree",
         type=click.IntRange(1, 64),
         default=1,
         show_default=True,
         metavar="M",
         help="Sign only what M of your machines found, this one included; the lowest bound counts.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--opinions",
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder in which your machines tell each other what they found.",
-    )
-    @runner_option
-    @running_options
+    ),
+)
+"""Options of how and where it judges, named as the fields of ``RunChoice``; and ``--unsigned``."""
+
+
+def service_options(command: F) -> F:
+    """What ``run`` and ``once`` share; the command receives ``choice`` and ``unsigned``.
+
+    Any option of the command that is named as a field of ``RunChoice`` or ``ServiceChoice`` goes there.
+    """
+
     @functools.wraps(command)
-    def wrapper(
-        *args: Any,
-        auto_reject: bool,
-        max_rejections: int,
-        go_live: bool,
-        dry: bool,
-        policy: Path | None,
-        expire_others: bool,
-        collect_from: int,
-        claim_first: bool,
-        pairs: int,
-        despite_lost: bool,
-        drain_seconds: float,
-        one_account: bool,
-        unsigned: str | None,
-        agree: int,
-        opinions: Path | None,
-        runner: Path | None,
-        calibrate: str | None,
-        python: PythonChoice,
-        **kwargs: Any,
-    ) -> Any:
+    def wrapper(*args: Any, python: PythonChoice, unsigned: str | None, **given: Any) -> Any:
         from verifier.daemon.building import RunChoice
         from verifier.daemon.service import ServiceChoice
 
-        rules = ServiceChoice(
-            auto_reject=auto_reject,
-            max_rejections=max_rejections,
-            go_live=go_live,
-            dry=dry,
-            policy=policy,
-            expire_others=expire_others,
-            collect_from=collect_from,
-        )
-        choice = RunChoice(
-            python=python.absolute(),
-            calibrate=calibrate,
-            pairs=pairs,
-            despite_lost=despite_lost,
-            claim_first=claim_first,
-            drain_seconds=drain_seconds,
-            runner=runner,
-            one_account=one_account,
-            agree=agree,
-            opinions=opinions,
-            service=rules,
-        )
-        if one_account and not unsigned:
-            say("warning: strangers' code runs under the account that holds the key")
-        return command(*args, choice=choice, unsigned=unsigned, **kwargs)
+        def chosen(kind: type[Any]) -> dict[str, Any]:
+            return {part.name: given.pop(part.name) for part in fields(kind) if part.name in given}
 
+        rules = ServiceChoice(**chosen(ServiceChoice))
+        choice = RunChoice(python=python.absolute(), service=rules, **chosen(RunChoice))
+        if choice.one_account and not unsigned:
+            say("warning: strangers' code runs under the account that holds the key")
+        return command(*args, choice=choice, unsigned=unsigned, **given)
+
+    for option in reversed((*_RULES, *_RUNS, runner_option, running_options)):
+        wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
 
 
@@ -247,7 +220,6 @@ def run(
     choice: RunChoice,
     unsigned: str | None,
     poll: float,
-    look: float | None,
     cycles: int | None,
     health_port: int,
     no_health: bool,
@@ -273,7 +245,8 @@ def run(
     from verifier.daemon.watching import redactor_of, watched
 
     signer = _signer(app, key, unsigned)
-    choice = replace(choice, pace=replace(choice.pace, poll=poll), look=look)
+    # Nobody is asked at the terminal: the daemon would stand still until somebody comes by.
+    choice = replace(choice, pace=replace(choice.pace, poll=poll), asks=False)
     redactor = redactor_of(app, [signer.address], key=key)
     port = None if no_health else health_port
     with watched(app, redactor, as_json=log_form == "json", port=port) as eyes:
