@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
+from getpass import GetPassWarning
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from armlx_chain.cli.amounts import parse_amount
-from armlx_chain.errors import UsageError
+from armlx_chain.errors import SigningError, UsageError
 from armlx_chain.types import Address, Wei
 
 if TYPE_CHECKING:
@@ -24,9 +27,32 @@ HOT_CEILING_VARIABLE = "ARMLX_HOT_CEILING"
 
 
 def ask_secret(question: str) -> str:
-    """Ask on the terminal, without echo."""
-    answer: str = click.prompt(question, hide_input=True, err=True, default="", show_default=False)
+    """Ask on the terminal, without echo. Where there is none, a line of standard input is the answer.
+
+    Raises:
+        SigningError: there is neither.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GetPassWarning)  # what is no terminal echoes nothing
+            answer: str = click.prompt(question, hide_input=True, err=True, default="", show_default=False)
+    except click.Abort:
+        if _has_terminal():
+            raise
+        raise SigningError(
+            f"{question}: there is nobody to ask.",
+            meaning="This process has no terminal, and nothing on its standard input.",
+            next_step="Say where it lies: --password-file FILE, or --passphrase-from file:PATH or keyring.",
+        ) from None
     return answer
+
+
+def _has_terminal() -> bool:
+    try:
+        with Path(os.devnull if sys.stdin.isatty() else "/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def passphrase_choice(passphrase_from: str | None, password_file: Path | None) -> PassphraseChoice:

@@ -173,6 +173,21 @@ def test_two_different_passphrases_make_no_keystore(person: Person) -> None:
     assert not (person.home / "keystores").exists()
 
 
+def test_a_service_that_nobody_can_be_asked_in_says_where_a_passphrase_may_lie(person: Person) -> None:
+    person.keystore("me")
+    script = "from armlx_chain.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "wallet", "import", "again",
+         "--from-keystore", str(person.home / "keystores" / "me.json"), "--home", str(person.home), "--json"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert "nobody to ask" in error["message"] and "--password-file" in error["next"]
+    assert "GetPassWarning" not in done.stderr
+
+
 def on_terminal(arguments: list[str], answers: list[tuple[bytes, str]]) -> tuple[str, int]:
     """Run the command line on a pseudo-terminal and type answers to its questions."""
     terminal, inner = pty.openpty()
