@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,27 @@ def harmless(text: str) -> str:
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def _on_stderr(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+_mouth: Callable[[str], None] = _on_stderr
+
+
 def say(message: str) -> None:
-    """Talk: progress and advice, on stderr."""
-    click.echo(harmless(message), err=True)
+    """Talk: progress and advice, on stderr, or wherever ``talking_to`` leads it."""
+    _mouth(harmless(message))
+
+
+@contextmanager
+def talking_to(listener: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, what any thread of this process says goes to ``listener``: a service has a log."""
+    global _mouth
+    before, _mouth = _mouth, listener
+    try:
+        yield
+    finally:
+        _mouth = before
 
 
 def emit(data: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:

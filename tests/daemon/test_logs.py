@@ -224,6 +224,8 @@ def test_the_key_of_an_account_in_use_is_known_without_being_told() -> None:
         ("at wss://a:b@rpc.example:1/", "at wss://rpc.example:1/…"),
         ("(http://[::1]:8545/?k=v)", "(http://[::1]:8545/…"),
         ("no http://127.0.0.1:9 here", "no http://127.0.0.1:9 here"),
+        ("http://127.0.0.1:9: in use", "http://127.0.0.1:9: in use"),
+        ("https://rpc.example, https://b:9.", "https://rpc.example, https://b:9."),
         ("bad http://[oops/ end", f"bad {HIDDEN} end"),
     ],
 )

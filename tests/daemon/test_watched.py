@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import armlx_chain.cli.reproduce
+from armlx_chain.cli.output import say
 from armlx_chain.errors import RpcUnavailable
 from armlx_chain.storage.zerog.price import RpcPriceReader
 from armlx_chain.types import Address
@@ -139,6 +140,7 @@ def pages_while_judging(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, t
     def looking(*arguments: Any, **options: Any) -> Any:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", sys.stderr.getvalue())  # type: ignore[attr-defined]
         assert found is not None
+        say("a shard is proven")
         for page in ("healthz", "readyz", "metrics"):
             seen[page] = fetch(found.group(1), page)
         return prepare(*arguments, **options)
@@ -158,6 +160,7 @@ def test_a_day_of_a_daemon_shows_everything_but_its_secrets(
     assert [line["fields"]["step"] for line in lines if line["message"] == "proposal ended"] == ["approved"]
     assert {line["proposal"] for line in lines if line["message"] == "run ended"} == {proposal.id}
     assert {line["cycle"] for line in lines if line["message"] == "run ended"} == {"cycle-1"}
+    assert [line["proposal"] for line in lines if line["message"] == "a shard is proven"] == [proposal.id]
     assert pages["healthz"][0] == 200
     assert set(json.loads(pages["readyz"][1])["checks"]) >= {"storage", "sandbox", "calibration", "mode"}
     assert "armlx_cycle_running 1.0" in pages["metrics"][1]

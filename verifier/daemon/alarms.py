@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 
+from verifier.daemon.logs import about
 from verifier.daemon.mode import Mode, ModeKeeper
 from verifier.daemon.observer import Alarm, Observer, Silent
 from verifier.daemon.rejections import Rejections
@@ -43,10 +44,12 @@ class Bell(Silent):
         if mode is Mode.DRY and self._mode is Mode.LIVE:
             self._others.alarm(Alarm.DRY_MODE, self._modes.why())
         for number in sorted(pending - self._pending):
-            self._others.alarm(
-                Alarm.REJECTION_WAITS,
-                f"proposal {number} is refuted; look at its report, then: armlx-validator confirm {number}",
-            )
+            with about(cycle=cycle_id, proposal=number):
+                self._others.alarm(
+                    Alarm.REJECTION_WAITS,
+                    f"proposal {number} is refuted; look at its report, then: armlx-validator confirm"
+                    f" {number}",
+                )
         for gold in golds - self._golds:
             if not gold.passed:
                 self._others.alarm(Alarm.GOLD_FAILED, gold.sentence)

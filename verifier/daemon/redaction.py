@@ -36,6 +36,8 @@ _NAMED = re.compile(
 _HEX_KEY = re.compile(r"(?<![0-9a-fA-F])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-fA-F])")
 _SECRET_NAME = re.compile(r"(?i)PASS|SECRET|MNEMONIC|PRIVATE|API_?KEY|ACCESS_?KEY|TOKEN|CREDENTIAL")
 _KNOWN_KEYS: Final = 4096
+_PUNCTUATION: Final = ".,:;!?)"
+"""What may follow an address in a sentence: ``http://127.0.0.1:8545: in use`` names a port."""
 
 
 class Redactor:
@@ -120,7 +122,13 @@ def _secret_parts(address: str) -> set[str]:
 
 
 def _bare_address(text: str) -> str:
-    """Scheme, host and port; three dots where there was more."""
+    """Scheme, host and port; three dots where there was more. A sentence keeps what follows them."""
+    address = text.rstrip(_PUNCTUATION)
+    shown = _host_of(address)
+    return shown if shown.endswith("…") else shown + text[len(address) :]
+
+
+def _host_of(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

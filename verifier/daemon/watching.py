@@ -14,11 +14,12 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from armlx_chain.cli.output import talking_to
 from armlx_chain.errors import ArmlxError
 from verifier.daemon.health import SILENCE_SECONDS, HealthServer, Look, Pulse, Readiness, Standing
 from verifier.daemon.logs import LogObserver, start_logging
@@ -118,7 +119,7 @@ def watched(
     level: int = logging.INFO,
     with_machine: bool = True,
 ) -> Iterator[Eyes]:
-    """Logs, metrics and health pages, while the block runs.
+    """Logs, metrics and health pages, while the block runs; what is said meanwhile goes to the log, too.
 
     Args:
         as_json: Whether lines of the log are JSON.
@@ -132,17 +133,17 @@ def watched(
     start_logging(redactor, as_json=as_json, level=level)
     metrics, pulse = Metrics(), Pulse(silence=silence)
     eyes = Eyes(Several(LogObserver(), metrics, pulse), metrics, redactor)
-    if port is None:
-        yield eyes
-        return
-    eyes.looks.update(network_looks(app))
-    if with_machine:
-        eyes.looks["sandbox"] = sandbox_look()
-        eyes.looks["calibration"] = calibration_look(app.home / "calibrations")
-    readiness = Readiness(eyes.looks, clean=redactor.clean)
-    with HealthServer(pulse=pulse, readiness=readiness, metrics=metrics, port=port) as server:
-        eyes.port = server.port
-        log.info("health pages are at http://127.0.0.1:%d (healthz, readyz, metrics)", server.port)
+    with ExitStack() as stack:
+        stack.enter_context(talking_to(lambda sentence: log.info("%s", sentence)))
+        if port is not None:
+            eyes.looks.update(network_looks(app))
+            if with_machine:
+                eyes.looks["sandbox"] = sandbox_look()
+                eyes.looks["calibration"] = calibration_look(app.home / "calibrations")
+            readiness = Readiness(eyes.looks, clean=redactor.clean)
+            server = HealthServer(pulse=pulse, readiness=readiness, metrics=metrics, port=port)
+            eyes.port = stack.enter_context(server).port
+            log.info("health pages are at http://127.0.0.1:%d (healthz, readyz, metrics)", eyes.port)
         yield eyes
 
 
