@@ -140,7 +140,7 @@ def _machine_errors() -> tuple[type[Exception], ...]:
     return OSError, Error
 
 
-def _keep_plugins_out() -> None:
+def keep_plugins_out() -> None:
     """No foreign code in the reader of hostile documents.
 
     The switch that pydantic has for this still imports the machinery that looks for plugins, a sixth of the
@@ -163,5 +163,5 @@ def _keep_plugins_out() -> None:
 
 def main() -> None:
     """Console script."""
-    _keep_plugins_out()
+    keep_plugins_out()
     sys.exit(run(cli, sys.argv[1:], name="armlx-chain"))
