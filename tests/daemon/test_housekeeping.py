@@ -92,7 +92,11 @@ def test_a_rejection_waits_for_a_person_a_day_takes_so_many_and_the_third_in_a_r
     ]
     assert Path(listed[0]["report"], "report.txt").exists()
     assert ask(world, home, "confirm", int(first.id) + 7, "--yes").code == 2
-    assert ask(world, home, "confirm", first.id).code == 2, "nobody is there to say yes"
+    unasked = ask(world, home, "confirm", first.id)
+    assert unasked.code == 2, "nobody is there to say yes"
+    assert "--dry-run" in unasked.err, "which there is:"
+    tried = ask(world, home, "confirm", first.id, "--dry-run", "--json")
+    assert (tried.code, tried.document["answer"]) == (0, "waiting")
     for proposal in (first, second):
         answered = ask(world, home, "confirm", proposal.id, "--yes")
         assert (answered.code, answered.document["answer"]) == (0, "confirmed")

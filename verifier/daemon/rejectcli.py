@@ -50,8 +50,11 @@ def pending(app: App, everything: bool) -> int:
 @click.option("--decline", is_flag=True, help="Do not reject it: the verdict is kept, and nothing is sent.")
 @_VALIDATOR
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be answered, and stop.")
 @network_options
-def confirm(app: App, proposal_id: int, decline: bool, validator: str | None, yes: bool) -> int:
+def confirm(
+    app: App, proposal_id: int, decline: bool, validator: str | None, yes: bool, dry_run: bool
+) -> int:
     """Confirm that PROPOSAL is rejected, which slashes its miner's stake. Read its report first.
 
     The answer holds for the verdict that is shown, and for no later one. Nothing is sent by this command: the
@@ -79,11 +82,20 @@ def confirm(app: App, proposal_id: int, decline: bool, validator: str | None, ye
         ("it will be", deed),
     ]
     _require_open(app, entry, proposal)
-    if ask(rows, yes=yes, dry_run=False):
+    is_answered = ask(rows, yes=yes, dry_run=dry_run)
+    lines = []
+    if is_answered:
         queue.answer(entry, answer)
-    word = "declined" if decline else "confirmed"
-    data = {"proposal": proposal_id, "validator": entry.account, "answer": answer.value, "stake": entry.stake}
-    emit(data, [f"Proposal {proposal_id}: {word}. The daemon acts in its next cycle."], as_json=app.as_json)
+        word = "declined" if decline else "confirmed"
+        lines = [f"Proposal {proposal_id}: {word}. The daemon acts in its next cycle."]
+    standing = answer if is_answered else entry.answer
+    data = {
+        "proposal": proposal_id,
+        "validator": entry.account,
+        "answer": standing.value,
+        "stake": entry.stake,
+    }
+    emit(data, lines, as_json=app.as_json)
     return 0
 
 
