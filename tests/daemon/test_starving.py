@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+from collections.abc import Callable
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 
 import armlx_chain.cli.reproduce
+import verifier.daemon.once
 from armlx_chain.chain.contracts import Proposal, Status
 from armlx_chain.errors import VerifierFault
-from tests.daemon.servicing import daemon, machine, once, step_of, tidy
+from tests.daemon.servicing import daemon, machine, once, queue_of, step_of, tidy
 from tests.faults import simulated
-from tests.faults.tinyworld import SEED_BLOCKS, TinyWorld
+from tests.faults.tinyworld import SEED_BLOCKS, Ran, TinyWorld, call
 from verifier.daemon.cyclelog import CycleLog
 from verifier.daemon.timing import Pace
 from verifier.judging import Prepared
@@ -100,3 +105,45 @@ def test_a_file_that_failed_once_does_not_take_the_machines_from_the_next_cycle(
     ran = daemon(world, home, "--cycles", "3")
     assert ran.code == 0, ran.err
     assert world.proposal(proposal.id).status is Status.APPROVED
+
+
+@pytest.mark.parametrize("command", [daemon, once])
+def test_a_daemon_at_a_terminal_waits_for_nobodys_answer_and_a_single_pass_asks(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Ran]
+) -> None:
+    proposal, home = world.submitted(looks_ahead=True), world.home()
+    asked: list[object] = []
+
+    def confirm(*what: object, **_: object) -> bool:
+        asked.append(what)
+        return False
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(click, "confirm", confirm)
+    assert command(world, home, *(("--cycles", "1") if command is daemon else ())).code == 0
+    assert len(asked) == (command is once)
+    assert "confirm it with" in queue_of(home)[int(proposal.id)][1].lower()
+    assert world.proposal(proposal.id).status is Status.SUBMITTED
+
+
+def test_a_long_pass_settles_what_was_decided_before_its_end(
+    world: TinyWorld, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.submitted(looks_ahead=True)
+    second, home = submitted(world, other), world.home()
+    original, seen = simulated.SimRunner.run, list[Status]()
+
+    def run(self: Any, *what: Any, **options: Any) -> Any:
+        """While the second is judged, a person consents to the first; the pass does not end for long."""
+        if len(simulated.runs) == 2:
+            call(world.unsigned(["confirm", first.id, "--yes"], home), validator=True)
+        if len(simulated.runs) == 3:
+            seen.append(world.proposal(first.id).status)
+        return original(self, *what, **options)
+
+    third = submitted(world, int(world.publish(symbol="THIRD").project_id))
+    monkeypatch.setattr(simulated.SimRunner, "run", run)
+    monkeypatch.setattr(verifier.daemon.once, "AGAIN_SECONDS", 0.0)
+    ran = once(world, home)
+    assert [step_of(ran, p)["step"] for p in (first, second, third)] == ["rejected", "approved", "approved"]
+    assert set(seen) == {Status.REJECTED}

@@ -61,6 +61,11 @@ REFILL_SECONDS = 3600.0
 """A pass takes up what arrives while other lanes work, but not for ever: housekeeping waits for its end."""
 
 
+AGAIN_SECONDS = 3600.0
+"""How often a pass tries again to settle what it decided. One with many sessions takes days, and neither a
+lease nor a proposal's week waits for its end."""
+
+
 class _NotHere(VerifierFault):
     """No machine can take a session now, or not the one that has to."""
 
@@ -123,6 +128,7 @@ class Validator:
         self._benches: dict[str, tuple[tuple[ProjectId, bytes, int], Bench]] = {}
         self._blocked: set[ProjectId] = set()
         self._records: Mapping[ProposalId, Proposal] = {}
+        self._tried_again = 0.0
 
     def run(self, results: list[Result] | None = None) -> list[Result]:
         """Bring every open proposal as far as it can be brought now.
@@ -131,7 +137,7 @@ class Validator:
             results: Gets what was done with each, as soon as it is done.
 
         Raises:
-            JournalError: another validator of this account is running.
+            AccountBusy: another process sends with this account.
             GuardRefused: the guard lost verdicts.
             Interrupted: it was told to stop while a session ran.
             ChainError, SigningError: the pass stops; the next one carries on.
@@ -149,6 +155,7 @@ class Validator:
         self._records = proposals = self._frontier.read().proposals
         self._require_whole(proposals.values())
         self._blocked.clear()
+        self._tried_again = self._around.steady()
         machines = self._machines()
         due = self._due(machines)
         self._forget_settled({item.number for item in due})
@@ -162,6 +169,7 @@ class Validator:
                 result = self._timed(item, machine)
                 if result is not None:
                     results.append(result)
+                self._settle_again(results)
 
         def on_error(error: BaseException) -> None:
             if isinstance(error, Sortable) and sort(error).weight is not Weight.STOP:
@@ -217,13 +225,28 @@ class Validator:
                     queued.proposal_id, queued.project_id, Phase.ENDED, "settled by others", self._second()
                 )
 
-    def _timed(self, item: Item, machine: str | None) -> Result | None:
+    def _settle_again(self, results: list[Result]) -> None:
+        """Between two sessions: what was decided and could not be settled yet, once in a while."""
+        now = self._around.steady()
+        if now < self._tried_again + AGAIN_SECONDS:
+            return
+        self._tried_again = now
+        for queued in self._log.queue():
+            if queued.phase is not Phase.DECIDED or self._around.is_draining():
+                continue
+            result = self._timed(Item(queued.proposal_id, queued.project_id), None, is_decided=True)
+            if result is not None:
+                results[:] = [known for known in results if known.proposal_id != result.proposal_id]
+                results.append(result)
+
+    def _timed(self, item: Item, machine: str | None, *, is_decided: bool = False) -> Result | None:
         proposal = self._present(ProposalId(item.number))
         if proposal is None or not self._is_ours(proposal):
             return None
         observer, began = self._around.observer, self._around.steady()
         observer.proposal_began(item.number, item.project)
-        found = self._look(proposal, machine, item.machine)
+        look = self._consider if is_decided else self._look
+        found = look(proposal, machine, item.machine)
         result = replace(found, sentence=self._around.clean(found.sentence))
         self._note(item, result)
         observer.proposal_ended(result, self._around.steady() - began)
