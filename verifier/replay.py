@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from armlx_chain.errors import FormatError, MetricError, RootFormatError, SigningError
+from armlx_chain.errors import CandidateError, FormatError, MetricError, RootFormatError, SigningError
 from armlx_chain.formats.attestation import Attestation, SignedAttestation
 from armlx_chain.formats.bundle import read_candidate
 from armlx_chain.formats.canonical import parse_canonical
@@ -36,6 +36,7 @@ from armlx_chain.protocol.score import chained_score
 from armlx_chain.signing.eip712 import check_attestation_signature, check_evidence_signature
 from armlx_chain.storage.zerog.merkle import root_of
 from armlx_chain.types import Root, ScaledScore
+from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts
 from verifier.model import Outcome, Reason, Verdict
 from verifier.replaychecks import Book, Check, Holds
@@ -254,7 +255,7 @@ def _papers(book: Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> Non
         _missing(book, "candidate", "the candidate's bundle is not in it", decided=decided)
         return
     try:
-        authorship, _ = read_candidate(bundle.candidate)
+        authorship, files = read_candidate(bundle.candidate)
         evidence = None if bundle.evidence is None else Evidence.parse(bundle.evidence)
         if evidence is not None:
             check_evidence_signature(evidence)
@@ -268,6 +269,8 @@ def _papers(book: Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> Non
     if wrong is None and not is_copy and place != (int(about.project_id), about.domain.chain_id):
         wrong = "the candidate was packed for another project or chain"
     book.note("candidate", wrong, f"the candidate is {actual}, packed by {authorship.miner}")
+    if bundle.case.pairs:
+        _gate(book, files)
     if evidence is None:
         _missing(book, "claim", "the miner's claim is not in it", decided=decided)
         return
@@ -278,6 +281,14 @@ def _papers(book: Book, bundle: VerdictBundle, report: Mapping[str, Any]) -> Non
     same = same and (is_copy or claim.miner == authorship.miner) and proposer in (None, claim.miner)
     problem = None if same else "the miner's claim is another one, or about another candidate"
     book.note("claim", problem, f"{claim.miner} signed the claim on this candidate")
+
+
+def _gate(book: Book, files: Mapping[str, bytes]) -> None:
+    """Nothing that the source gate refuses is run; but another version's gate may have let it pass."""
+    try:
+        check_sources(files)
+    except CandidateError as refused:
+        book.leave_open("source gate", f"this version would have run nothing: {refused.message}")
 
 
 def _missing(book: Book, name: str, what: str, *, decided: bool) -> None:

@@ -137,7 +137,8 @@ def _best_problem(found: Replayed, proposal: Proposal, bests: Sequence[PastBest]
     best, scores = int(about.current_best or 0), {int(known.score) for known in bests}
     if best not in scores:
         return f"{best} was never the project's best"
-    if proposal.status is Status.APPROVED and found.outcome is Outcome.REPRODUCED:
+    ours = found.signed_root is not None and found.signed_root.digest == proposal.metrics_hash
+    if ours and found.outcome is Outcome.REPRODUCED:
         before = max((score for score in scores if score < int(proposal.verified_score)), default=best)
         if best != before:
             return f"the best was {before} when it was approved, not {best}"

@@ -189,6 +189,12 @@ def test_what_is_odd_and_no_proof_is_named(signed: VerdictPack, change: Change, 
     assert (found.is_sound, held(found, Holds.OPEN)) == (True, {doubt})
 
 
+def test_runs_of_a_candidate_that_the_gate_refuses_are_named(tmp_path: Path) -> None:
+    papers = dossier_of({"train.py": b"# coding: latin-1\n"})
+    found = replay(VerdictPack.parse(Desk(tmp_path).unsigned(0.0, dossier=papers)))
+    assert "source gate" in held(found, Holds.OPEN)
+
+
 def test_a_candidate_packed_for_another_project_is_no_lie_of_the_validator_that_refused_it(
     tmp_path: Path,
 ) -> None:
