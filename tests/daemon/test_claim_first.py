@@ -34,6 +34,17 @@ def test_claimed_first_an_unimproved_one_is_handed_back_once_its_lease_is_over(w
     assert world.proposal(proposal.id).status is Status.SUBMITTED
 
 
+def test_a_proposal_whose_lease_ran_out_is_not_claimed_first_again(world: TinyWorld) -> None:
+    proposal, home = world.submitted(gain="0.015000"), world.home()
+    first = step_of(once(world, home, "--claim-first"), proposal)
+    assert (first["step"], first["reason"]) == ("left", "more-pairs-needed")
+    assert deeds(world, home) == ["claim"]
+    world.devnet.advance_time(DAY)
+    assert step_of(once(world, home, "--claim-first"), proposal)["step"] == "approved"
+    found = deeds(world, home)
+    assert found[-2:] == ["claim", "approve"], "until its verdict was published others could review it"
+
+
 def test_claimed_first_no_session_begins_that_cannot_end_inside_the_lease(
     world: TinyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

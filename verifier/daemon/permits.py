@@ -4,8 +4,9 @@ Every session is asked for here, and every run of one is told from here: to the 
 of machine time, to a person's terminal.
 
 With ``claim_first`` the review is claimed before the first run, and a session that cannot end inside the
-lease is never begun: a lease cannot be handed back for 24 hours. Otherwise nothing is claimed before the
-verdict is ready, and only the proposal's week counts.
+lease is never begun: a lease cannot be handed back for 24 hours. A proposal whose lease ran out here is not
+claimed first again. Otherwise nothing is claimed before the verdict is ready, and only the proposal's week
+counts.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Permits:
         if allowed == 0:
             return Left("its project has had the machine time that this validator's policy gives it in a day")
         terms = [self.week(proposal)]
-        claims = self._claim_first and self._modes.hindrance_on(gold_key(bench)) is None
+        claims = self._claims_first(proposal, bench)
         now = self._ledger.rpc.block("latest").timestamp
         if claims:
             terms.append(self._lease(proposal, now))
@@ -136,6 +137,12 @@ class Permits:
         self._log.note(proposal.id, project.id, Phase.JUDGING, f"up to {allowed} pairs", self._second())
         self._log.pin(proposal.id, bench.machine_id)
         return allowed
+
+    def _claims_first(self, proposal: Proposal, bench: Bench) -> bool:
+        """Once: a lease that ran out shows that nothing is decided in time here. Claimed again and again, a
+        proposal would be kept from all other verifiers until its week is over."""
+        is_wanted = self._claim_first and self._modes.hindrance_on(gold_key(bench)) is None
+        return is_wanted and not self._settler.has_lapsed(proposal)
 
     def _lease(self, proposal: Proposal, now: int) -> Term:
         """The lease that is held, or the one that would be claimed."""

@@ -110,6 +110,12 @@ class Settler:
             )
         )
 
+    def has_lapsed(self, proposal: Proposal) -> bool:
+        """Whether a lease of ours on it ran out before we settled it."""
+        now = self.standing(proposal)
+        first = f"claim/{self._ledger.address}/{proposal.id}/0"
+        return now is Standing.LAPSED or (now is Standing.FREE and self._sender.done(first) is not None)
+
     def _claim_key(self, proposal: Proposal) -> str:
         """A claim that was mined, on a proposal that is open again, has lapsed: the next is another deed."""
         number = 0
