@@ -207,8 +207,9 @@ def test_an_operator_who_wrote_a_policy_never_runs_without_it(
         own_policy(tmp_path / "policies", DOMAIN, SIGNER.address, stated=path if named else None)
 
 
-def test_a_named_policy_wins_over_the_folder(tmp_path: Path) -> None:
-    write(tmp_path / "policies" / "new.json", replace(policy(minimum_stake=Tokens(7)), issued_at=2000))
+@pytest.mark.parametrize("name", ["new.json", "own.json"])
+def test_a_named_policy_wins_over_the_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "policies" / name, replace(policy(minimum_stake=Tokens(7)), issued_at=2000))
     write(tmp_path / "mine.json", policy(minimum_stake=Tokens(3)))
     stated = own_policy(tmp_path / "policies", DOMAIN, SIGNER.address, stated=tmp_path / "mine.json")
     assert stated.minimum_stake == 3

@@ -168,20 +168,17 @@ def own_policy(folder: Path, domain: Domain, account: Address, *, stated: Path |
 
     Args:
         folder: The folder of policies in the home.
-        stated: A file that the operator named.
+        stated: A file that the operator named; it counts instead of what lies in the folder.
 
     Raises:
         UsageError: the stated file, or the folder's ``own.json``, is no policy of this account here.
     """
-    named = [
-        path
-        for path in (stated, folder / OWN_POLICY)
-        if path is not None and (path == stated or path.exists())
-    ]
-    found = [_required(path, domain, account) for path in named]
-    if stated is None:
-        others = (path for path in sorted(folder.glob("*.json")) if path.name != OWN_POLICY)
-        found += [policy for path in others if (policy := _own(path, domain, account)) is not None]
+    if stated is not None:
+        return _required(stated, domain, account)
+    own = folder / OWN_POLICY
+    found = [_required(own, domain, account)] if own.exists() else []
+    others = (path for path in sorted(folder.glob("*.json")) if path.name != OWN_POLICY)
+    found += [policy for path in others if (policy := _own(path, domain, account)) is not None]
     return max(found, key=lambda policy: policy.issued_at, default=unlimited(domain, account))
 
 
