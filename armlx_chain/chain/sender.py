@@ -163,8 +163,10 @@ class TxSender:
             for _ in range(_DISPLACEMENTS):
                 attempt = self._sign(intent)
                 self._desk.hook("signed", attempt)
+                log.info("%s: transaction %s, nonce %d", intent.what, attempt.tx_hash, attempt.nonce)
                 receipt = self._finish(attempt, fresh=True)
                 if receipt is not None:
+                    log.info("%s: in block %d by %s", intent.what, receipt.block_number, receipt.tx_hash)
                     return receipt
         raise JournalError(
             f"{intent.what}: earlier transactions of this account took its nonce again and again.",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from armlx_chain.errors import GuardRefused
 from verifier.daemon.alarms import Bell
 from verifier.daemon.mode import ModeKeeper
 from verifier.daemon.observer import Alarm, CycleOutcome, Silent
@@ -38,7 +39,13 @@ class Standing:
         self.modes = ModeKeeper(*place, practice=True, now=lambda: 0.0)
         self.rejections = Rejections(*place, now=lambda: 0.0, most=1)
         self.heard = Heard()
-        self.bell = Bell(self.heard, self.modes, self.rejections)
+        self.refusals: int | None = 0
+        self.bell = Bell(self.heard, self.modes, self.rejections, self.refused)
+
+    def refused(self) -> int:
+        if self.refusals is None:
+            raise GuardRefused("the record cannot be read")
+        return self.refusals
 
     def refuted(self, number: int) -> str | None:
         proposal: Any = SimpleNamespace(id=number, stake=3)
@@ -55,6 +62,15 @@ class Standing:
 @pytest.fixture
 def standing(tmp_path: Path) -> Standing:
     return Standing(tmp_path)
+
+
+def test_every_refusal_of_the_guard_is_heard_even_where_the_daemon_goes_on(standing: Standing) -> None:
+    standing.refusals = 2
+    assert standing.rings() == [Alarm.GUARD_REFUSED]
+    standing.refusals = None
+    assert standing.rings() == [], "a cycle that needs the guard says so itself"
+    standing.refusals = 3
+    assert standing.rings() == [Alarm.GUARD_REFUSED]
 
 
 def test_nothing_new_is_silence(standing: Standing) -> None:

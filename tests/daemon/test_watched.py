@@ -161,6 +161,9 @@ def test_a_day_of_a_daemon_shows_everything_but_its_secrets(
     assert {line["proposal"] for line in lines if line["message"] == "run ended"} == {proposal.id}
     assert {line["cycle"] for line in lines if line["message"] == "run ended"} == {"cycle-1"}
     assert [line["proposal"] for line in lines if line["message"] == "a shard is proven"] == [proposal.id]
+    of_it = " ".join(line["message"] for line in lines if line["proposal"] == proposal.id)
+    for deed in ("is signed: attestation", "claiming the review", "approving", "transaction 0x", "in block"):
+        assert deed in of_it, "one proposal can be followed by its id to its settlement"
     assert pages["healthz"][0] == 200
     assert set(json.loads(pages["readyz"][1])["checks"]) >= {"storage", "sandbox", "calibration", "mode"}
     assert "armlx_cycle_running 1.0" in pages["metrics"][1]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from armlx_chain.errors import GuardRefused
 from verifier.daemon.logs import about
 from verifier.daemon.mode import Mode, ModeKeeper
 from verifier.daemon.observer import Alarm, Observer, Silent
@@ -22,10 +23,19 @@ class Bell(Silent):
 
     Args:
         others: Who is told.
+        refusals: How often the guard refused a second verdict; may raise ``GuardRefused``.
     """
 
-    def __init__(self, others: Observer, modes: ModeKeeper, rejections: Rejections) -> None:
+    def __init__(
+        self,
+        others: Observer,
+        modes: ModeKeeper,
+        rejections: Rejections,
+        refusals: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._others = others
+        self._count = refusals
+        self._refusals = self._refused() or 0
         self._modes = modes
         self._rejections = rejections
         self._mode = modes.current()
@@ -57,5 +67,21 @@ class Bell(Silent):
             self._others.alarm(
                 Alarm.REJECTIONS_SPENT, "as many proposals were rejected today as may be (--max-rejections)"
             )
+        refusals = self._refused()
+        if refusals is not None and refusals > self._refusals:
+            self._others.alarm(
+                Alarm.GUARD_REFUSED,
+                "the guard refused a second verdict: this key is used elsewhere, or a record was lost; see:"
+                " armlx-validator guard show",
+            )
+        self._refusals = self._refusals if refusals is None else refusals
         self._mode, self._pending = mode, pending
         self._golds, self._is_spent = golds, is_spent
+
+    def _refused(self) -> int | None:
+        """``None`` where the guard cannot say; a cycle that needs it stops on that."""
+        try:
+            return self._count()
+        except GuardRefused as error:
+            log.warning("the guard's refusals cannot be counted: %s", error.message)
+            return None

@@ -103,6 +103,7 @@ class Building:
     service: Service
     store: FindingStore
     executor: Executor
+    guard: SingleSignGuard
 
 
 def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
@@ -140,7 +141,7 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
         clocks=Clocks(time.time, time.monotonic, random.SystemRandom().random),
         say=talk.say,
     )
-    return Building(daemon, drain, service, store, executor)
+    return Building(daemon, drain, service, store, executor, guard)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ no other verdict can follow it.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from verifier.daemon.settle import Settler
 from verifier.daemon.store import Finding, FindingState, FindingStore
 from verifier.daemon.verdictpack import PackKeeper
 from verifier.model import Outcome
+
+log = logging.getLogger(__name__)
 
 
 class Finisher:
@@ -142,6 +145,7 @@ class Finisher:
             )
         metrics = root_of(signed)
         self._store.signed(proposal.id, signed, str(metrics))
+        log.info("%s is signed: attestation %s", attestation.outcome, metrics)
         if not self._settler.was_settled(proposal, metrics):
             hindrance = self._hindrance(proposal, finding, basis)
             if hindrance is not None:

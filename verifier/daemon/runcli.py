@@ -159,7 +159,8 @@ def service_options(command: F) -> F:
 def once(app: App, key: SignerChoice, choice: RunChoice, unsigned: str | None) -> int:
     """One pass: bring every open proposal as far as it can be brought now.
 
-    Exits 0 when every proposal reached its due state, whatever the verdicts.
+    Exits 0 when every proposal reached its due state, whatever the verdicts; 1 on errors, 2 on usage, 4 where
+    the key or the guard refuses, 75 to try again later, 130 interrupted.
 
     \b
     Examples:
@@ -238,7 +239,7 @@ def run(
 
     \b
     Exit codes: 0 told to stop, or --cycles done; 1 a person must act (the message says what); 2 usage;
-    4 key or passphrase, or the guard refuses.
+    4 key or passphrase, or the guard refuses; 75 the chain cannot be asked at the start.
     """
     from verifier.daemon.alarms import Bell
     from verifier.daemon.building import build
@@ -259,7 +260,7 @@ def run(
             balance=lambda: int(app.rpc.balance(signer.address)),
             machines=lambda: len(executor.machines()),
         )
-        eyes.observer.add(Bell(eyes.observer, modes, built.service.rejections))
+        eyes.observer.add(Bell(eyes.observer, modes, built.service.rejections, built.guard.refusals))
         try:
             with built.drain.on_signals():
                 built.daemon.run(cycles)
