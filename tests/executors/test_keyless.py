@@ -112,9 +112,10 @@ def test_a_workers_process_and_what_it_starts_hold_no_canary(tmp_path: Path) -> 
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", "from verifier.daemon.cli import main; main()", "worker"),
-            *("--socket", str(path), "--home", str(home), "--network", "devnet"),
+            *("--socket", str(path), "--home", str(home), "--network", "devnet", "--json"),
         ],
         env={**os.environ, **CANARIES, "ARMLX_DEVNET": _devnet(tmp_path)},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         close_fds=True,
     )
@@ -134,8 +135,9 @@ def test_a_workers_process_and_what_it_starts_hold_no_canary(tmp_path: Path) -> 
     finally:
         os.close(handle)
         process.kill()
-        _, said = process.communicate()
+        shown, said = process.communicate()
     assert b"7f3a" not in said
+    assert json.loads(shown) == {"ok": True, "served": str(path)}
 
 
 def _devnet(folder: Path) -> str:

@@ -78,7 +78,10 @@ def _clear(path: Path) -> None:
         except OSError:
             path.unlink()
             return
-    raise UsageError(f"Another process serves {path} already.")
+    raise UsageError(
+        f"Another process serves {path} already.",
+        next_step="Let it work, or end it first; a second worker needs another --socket and --home.",
+    )
 
 
 class Server:

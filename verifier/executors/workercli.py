@@ -62,14 +62,14 @@ def worker(
     site = site_here(app, python.absolute(), calibrate)
     if path is not None:
         serve_socket(path, site, group=group, at_end=site.kill)
-        return 0
+        return _ended(app, str(path))
     if certificates is None or scheduler is None:
         raise UsageError(
             "A cluster's member needs certificates.",
             next_step="Make them once with: armlx-validator certificates FOLDER; copy FOLDER/worker here.",
         )
     join_cluster(scheduler, certificates, site, scratch_of(app.home))
-    return 0
+    return _ended(app, scheduler)
 
 
 @click.command()
@@ -99,7 +99,7 @@ def scheduler(app: App, path: Path, listen: str, certificates: Path, group: bool
     with Cluster(host.strip("[]"), int(port), read_place(certificates)) as cluster:
         say(f"The scheduler listens at {cluster.address}.")
         serve_socket(path, cluster, group=group)
-    return 0
+    return _ended(app, str(path))
 
 
 @click.command()
@@ -123,6 +123,11 @@ def certificates(folder: Path, hosts: tuple[str, ...], as_json: bool) -> int:
     lines.append("Copy the worker's folder to each machine over a channel that nobody else reads.")
     members = {role: {"folder": str(folder / role), "until": end.isoformat()} for role, end in ends.items()}
     emit({"certificates": members}, lines, as_json=as_json)
+    return 0
+
+
+def _ended(app: App, served: str) -> int:
+    emit({"served": served}, [], as_json=app.as_json)
     return 0
 
 
