@@ -40,7 +40,7 @@ from verifier.gate import check_sources
 from verifier.hardware import EnvironmentFacts
 from verifier.model import Outcome, Reason, Verdict
 from verifier.replaychecks import Book, Check, Holds
-from verifier.replaymeasured import alike, late, noise_problem, noise_words, one_run_twice
+from verifier.replaymeasured import alike, late, noise_problem, noise_words, one_run_twice, runs_words
 from verifier.replayrule import Measured, measured, replay_rule, same_explanation, shown
 from verifier.report import absolute_means, to_tree
 from verifier.samples import samples_of, statable
@@ -304,7 +304,7 @@ def _runs(book: Book, bundle: VerdictBundle, records: Measured) -> None:
     if not runs:
         return
     twice = one_run_twice(runs, bundle.logs)
-    book.note("runs", twice, f"{len(runs)} runs, none of them listed twice")
+    book.note("runs", twice, runs_words(runs))
     for name, doubt in (("runs alike", alike(runs, bundle.logs)), ("deadline", late(runs, records.noise))):
         if doubt is not None:
             book.leave_open(name, doubt)

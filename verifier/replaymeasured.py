@@ -2,8 +2,8 @@
 
 - The noise record must list the runs that its figures come from, as many as the rule demands, or say in which
   way it is weaker.
-- No run counts twice. Two runs that merely left the same log or the same model are named: training that is
-  deterministic to the last bit does that, and so does a copied run.
+- No run counts twice. Runs that left the same log, which states times, are named. Equal models are counted:
+  the same number of steps from one seed can give them, and so can a copied run.
 - A model that came later than any deadline from these reference times would allow is named.
 """
 
@@ -17,7 +17,7 @@ from verifier.report import plain
 from verifier.verdict.constants import CALIBRATION_RUNS, MARGIN_LIMIT, SEED_RUNS
 from verifier.verdict.statistics import mean, standard_deviation, upper_bound
 
-__all__ = ["Named", "alike", "late", "noise_problem", "noise_words", "one_run_twice"]
+__all__ = ["Named", "alike", "late", "noise_problem", "noise_words", "one_run_twice", "runs_words"]
 
 Named = Sequence[tuple[str, RunRecord]]
 """Runs with their names, as a case lists them."""
@@ -66,17 +66,19 @@ def one_run_twice(runs: Named, kept: Collection[str]) -> str | None:
 
 
 def alike(runs: Named, kept: Collection[str]) -> str | None:
-    """Runs that left the same log or the same model, as a sentence."""
-    logs = [(name, run.log_sha256) for name, run in runs if name in kept]
-    models = [(name, run.graph_sha256) for name, run in runs if run.graph_sha256 is not None]
-    found = [
-        f"{first} and {second} left the same {what}"
-        for what, keys in (("log", logs), ("model", models))
-        for first, second in _equal(keys)
-    ]
+    """Runs that left the same log, as a sentence."""
+    found = list(_equal([(name, run.log_sha256) for name, run in runs if name in kept]))
     if not found:
         return None
-    return f"{found[0]} ({len(found)} such): training is deterministic to the last bit, or a run was copied"
+    first, second = found[0]
+    return f"{first} and {second} left the same log ({len(found)} such): one may be a copy"
+
+
+def runs_words(runs: Named) -> str:
+    """What is said of runs that are not listed twice."""
+    models = len(list(_equal([(name, run.graph_sha256) for name, run in runs if run.graph_sha256])))
+    same = f"; {models} left a model that an earlier one left, bit for bit" if models else ""
+    return f"{len(runs)} runs, none of them listed twice{same}"
 
 
 def late(runs: Named, noise: Noise | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,7 +76,7 @@ def test_an_opinion_on_another_basis_or_with_another_finding_does_not_count(fold
     found = agreement.hindrance(opinion(1))
     assert found is not None
     assert ("machine 0000000000000002 found" in found) == (what in ("outcome", "reason"))
-    assert agreement.lowest(opinion(1)) == Decimal("0.02"), "nor does its bound"
+    assert Agreement(folder, needed=1).lowest(opinion(1)) == Decimal("0.02"), "nor does its bound"
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -93,8 +94,21 @@ def test_exactly_the_machines_whose_last_word_agrees_are_counted(
         agreement.state(said if agrees else DIFFERENT["outcome"](said))
         last[machine] = (agrees, bound)
     agreeing = [bound for agrees, bound in last.values() if agrees]
-    assert (agreement.hindrance(opinion(1)) is None) == (1 + len(agreeing) >= needed)
-    assert agreement.lowest(opinion(1)) == Decimal(min([20, *agreeing])) / 1000
+    is_enough = 1 + len(agreeing) >= needed
+    assert (agreement.hindrance(opinion(1)) is None) == is_enough
+    with contextlib.nullcontext() if is_enough else pytest.raises(VerifierFault):
+        assert agreement.lowest(opinion(1)) == Decimal(min([20, *agreeing])) / 1000
+
+
+def test_a_machine_that_changes_its_mind_before_the_signature_takes_its_bound_and_its_vote_along(
+    folder: Path,
+) -> None:
+    agreement = Agreement(folder, needed=2)
+    agreement.state(opinion(2, "0.015000000"))
+    assert agreement.hindrance(opinion(1)) is None
+    agreement.state(DIFFERENT["outcome"](opinion(2)))
+    with pytest.raises(VerifierFault, match="does not any more"):
+        agreement.lowest(opinion(1))
 
 
 def test_what_is_no_opinion_is_passed_over(folder: Path, tmp_path: Path) -> None:

@@ -181,12 +181,16 @@ def _same_model(bundle: VerdictBundle) -> VerdictBundle:
     return _case(bundle, pairs=pairs)
 
 
-@pytest.mark.parametrize(
-    ("change", "doubt"), [(lambda b: _seconds(b, "3.5"), "deadline"), (_same_model, "runs alike")]
-)
-def test_what_is_odd_and_no_proof_is_named(signed: VerdictPack, change: Change, doubt: str) -> None:
-    found = forged(signed, change)
-    assert (found.is_sound, held(found, Holds.OPEN)) == (True, {doubt})
+def test_a_model_that_came_late_is_named(signed: VerdictPack) -> None:
+    found = forged(signed, lambda bundle: _seconds(bundle, "3.5"))
+    assert (found.is_sound, held(found, Holds.OPEN)) == (True, {"deadline"})
+
+
+def test_equal_models_are_counted_and_no_proof(signed: VerdictPack) -> None:
+    found = forged(signed, _same_model)
+    (runs,) = [check for check in found.checks if check.name == "runs"]
+    assert (found.is_sound, held(found, Holds.OPEN)) == (True, set())
+    assert "2 left a model that an earlier one left" in runs.sentence
 
 
 def test_runs_of_a_candidate_that_the_gate_refuses_are_named(tmp_path: Path) -> None:

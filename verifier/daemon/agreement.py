@@ -245,9 +245,19 @@ class Agreement:
         )
 
     def lowest(self, own: Opinion) -> Decimal | None:
-        """The least lower bound of the machines that agree."""
-        agreeing = (opinion.lower_bound for opinion in self._opinions(own) if opinion.agrees_with(own))
-        bounds = [bound for bound in (own.lower_bound, *agreeing) if bound is not None]
+        """The least lower bound of the machines that agree.
+
+        Raises:
+            VerifierFault: fewer of them agree than when ``hindrance`` was asked, or the folder is gone.
+        """
+        agreeing = [opinion for opinion in self._opinions(own) if opinion.agrees_with(own)]
+        if len({own.machine, *(opinion.machine for opinion in agreeing)}) < self.needed:
+            raise VerifierFault(
+                "A machine that agreed a moment ago does not any more.",
+                meaning="The lowest bound of those that agree is not known, so nothing was signed.",
+                next_step="Nothing; the machines are asked again in the next pass.",
+            )
+        bounds = [opinion.lower_bound for opinion in (own, *agreeing) if opinion.lower_bound is not None]
         return min(bounds, default=None)
 
     def _name(self, opinion: Opinion) -> str:
