@@ -23,6 +23,7 @@ from verifier.daemon.cyclelog import CycleLog
 from verifier.daemon.timing import Pace
 from verifier.judging import Prepared
 from verifier.model import Noise
+from verifier.simulate import SimRunner
 
 pytestmark = pytest.mark.e2e
 
@@ -131,7 +132,7 @@ def test_a_long_pass_settles_what_was_decided_before_its_end(
 ) -> None:
     first = world.submitted(looks_ahead=True)
     second, home = submitted(world, other), world.home()
-    original, seen = simulated.SimRunner.run, list[Status]()
+    original, seen = SimRunner.run, list[Status]()
 
     def run(self: Any, *what: Any, **options: Any) -> Any:
         """While the second is judged, a person consents to the first; the pass does not end for long."""
@@ -142,7 +143,7 @@ def test_a_long_pass_settles_what_was_decided_before_its_end(
         return original(self, *what, **options)
 
     third = submitted(world, int(world.publish(symbol="THIRD").project_id))
-    monkeypatch.setattr(simulated.SimRunner, "run", run)
+    monkeypatch.setattr(SimRunner, "run", run)
     monkeypatch.setattr(verifier.daemon.once, "AGAIN_SECONDS", 0.0)
     ran = once(world, home)
     assert [step_of(ran, p)["step"] for p in (first, second, third)] == ["rejected", "approved", "approved"]
