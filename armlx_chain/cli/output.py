@@ -65,6 +65,11 @@ def show_error(error: ArmlxError, *, as_json: bool, exit_code: int | None = None
 
 def show_json_error(error: ArmlxError, exit_code: int) -> None:
     """One JSON object on stdout: the failure that ends a command."""
+    click.echo(json_error(error, exit_code))
+
+
+def json_error(error: ArmlxError, exit_code: int) -> str:
+    """The failure that ends a command, as one JSON object."""
     document = {
         "ok": False,
         "error": {
@@ -76,7 +81,7 @@ def show_json_error(error: ArmlxError, exit_code: int) -> None:
         },
         "exit_code": exit_code,
     }
-    click.echo(json.dumps(document, default=_plain, indent=2))
+    return json.dumps(document, default=_plain, indent=2)
 
 
 def table(rows: Sequence[tuple[str, object]]) -> list[str]:

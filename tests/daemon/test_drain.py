@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from verifier.daemon.drain import Drain
 released = threading.Event()
 def stop(): print("stop", flush=True)
 def kill(): print("kill", flush=True); released.set()
-drain = Drain(stop=stop, kill=kill, seconds=float(sys.argv[1]), say=lambda _: None)
+drain = Drain(stop=stop, kill=kill, seconds=float(sys.argv[1]), say=lambda _: None, as_json=True)
 with drain.on_signals():
     print("ready", flush=True)
     if sys.argv[2] == "idle":
@@ -68,7 +69,9 @@ def test_the_second_signal_ends_it_on_the_spot() -> None:
     running.send_signal(signal.SIGTERM)
     assert running.stdout.readline() == "stop\n"
     running.send_signal(signal.SIGINT)
-    assert rest_of(running) == ([], 130)
+    lines, code = rest_of(running)
+    document = json.loads("\n".join(lines))
+    assert (code, document["ok"], document["exit_code"]) == (130, False, 130), "one object, also then"
 
 
 @pytest.mark.unit

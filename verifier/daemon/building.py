@@ -126,7 +126,13 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
     executor = executor_here(
         app, choice.python, choice.calibrate, runner=choice.runner, progress=_telling(talk)
     )
-    drain = Drain(stop=executor.stop, kill=executor.kill, seconds=choice.drain_seconds, say=talk.say)
+    drain = Drain(
+        stop=executor.stop,
+        kill=executor.kill,
+        seconds=choice.drain_seconds,
+        say=talk.say,
+        as_json=app.as_json,
+    )
     shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard)
     keeper = build_housekeeper(app, service, store, settler, sender, guard, choice.service)
     daemon = Daemon(

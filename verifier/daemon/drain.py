@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-from armlx_chain.errors import EXIT_INTERRUPTED
+from armlx_chain.cli.output import json_error
+from armlx_chain.errors import EXIT_INTERRUPTED, Interrupted
 
 __all__ = ["Drain"]
 
@@ -34,6 +35,7 @@ class Drain:
         kill: Ends their runs.
         seconds: How long what was begun may take.
         say: Tells a person.
+        as_json: Whether stdout is owed one JSON object, also by a process that stops at once.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Drain:
         kill: Callable[[], None],
         seconds: float,
         say: Callable[[str], None],
+        as_json: bool = False,
     ) -> None:
         self._stop = stop
         self._kill = kill
         self._seconds = seconds
         self._say = say
+        self._as_json = as_json
         self._asked = threading.Event()
         self._ended = threading.Event()
         self._turn = threading.Lock()
@@ -114,9 +118,17 @@ class Drain:
                 return
             for _ in (number for number in told if number in _SIGNALS):
                 if self.is_asked:
-                    os.write(2, b"Stopped at once.\n")
-                    os._exit(EXIT_INTERRUPTED)
+                    self._stop_at_once()
                 self.ask()
+
+    def _stop_at_once(self) -> None:
+        """Whatever this process was writing, locks of its streams are not waited for."""
+        error = Interrupted("Stopped at once.", meaning="What was finished is kept; the next start goes on.")
+        with suppress(OSError):
+            os.write(2, b"Stopped at once.\n")
+            if self._as_json:
+                os.write(1, json_error(error, EXIT_INTERRUPTED).encode() + b"\n")
+        os._exit(EXIT_INTERRUPTED)
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
