@@ -165,7 +165,12 @@ def evaluate(
         now, used = time.monotonic(), first.cpu_seconds + second.cpu_seconds - used
         own = scorer.cpu_seconds
     cost = Cost(now - started, peak, len(graph), loaded - started, passage.waited, used, own)
-    log.info("a model was evaluated: %s", cost)
+    log.info(
+        "a model of %d bytes was evaluated in %.1f s: loaded after %.1f s, %.1f s of waiting for answers,"
+        " %.1f and %.1f processor seconds of evaluators and scoring",
+        *(cost.graph_bytes, cost.seconds, cost.start_seconds, cost.waiting_seconds),
+        *(cost.cpu_seconds, cost.scoring_cpu_seconds),
+    )
     return Evaluation(passage.scores(), passage.audit(), names, cost)
 
 
