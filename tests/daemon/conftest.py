@@ -1,5 +1,44 @@
-"""A world of its own for this folder."""
+"""A world of its own for this folder, and whose turn it is.
+
+In the files of ``IN_TURNS`` every test starts daemons and settles proposals, some ten seconds each. The test
+command (``ARMLX_TURNS=1``) takes every other one of them, the others the next day (in UTC); without that
+variable all run. ``ARMLX_TURN`` (0 or 1) says which half instead of the day.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+import pytest
 
 from tests.faults.fixtures import launcher, world
 
 __all__ = ["launcher", "world"]
+
+HERE = Path(__file__).parent
+IN_TURNS = frozenset(
+    HERE / f"test_{name}.py"
+    for name in (
+        *("claim_first", "continuing", "copies", "housekeeping", "machines", "pass", "races", "redraw"),
+        *("run_command", "settle_killed", "starving", "verdict_pack_command", "watched"),
+    )
+) | {HERE / "soak" / "test_kills.py"}
+
+
+def turn() -> int:
+    """The half that is due."""
+    chosen = os.environ.get("ARMLX_TURN")
+    return int(chosen) % 2 if chosen else datetime.datetime.now(datetime.UTC).date().toordinal() % 2
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get("ARMLX_TURNS"):
+        return
+    in_turns = [item for item in items if item.path in IN_TURNS]
+    waiting = {id(item) for number, item in enumerate(in_turns) if number % 2 != turn()}
+    if waiting:
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in waiting])
+        items[:] = [item for item in items if id(item) not in waiting]
+

@@ -50,7 +50,13 @@ def test_settled_verdicts_that_the_guard_does_not_know_stop_the_pass_until_they_
     assert guard(here, "export", file).code == 2, "no file is overwritten"
     assert guard(there, "import", file).document["added"] == 1
     assert guard(there, "import", file).document["known"] == 1
-    assert step_of(once(world, there), second)["step"] == "approved"
+    waits = step_of(once(world, there), second)
+    assert (waits["step"], world.proposal(second.id).is_open) == ("left", True)
+    assert "dry mode" in waits["sentence"], "a guard that lost entries asks for a gold run first"
+    baseline = ["gold", "--project", world.project.project_id, "--account", "validator", "--json"]
+    assert call(world.unsigned(list(map(str, baseline)), there), validator=True).code == 0
+    live = call(world.signed(["once", "--go-live", "--json"], there, "validator"), validator=True)
+    assert step_of(live, second)["step"] == "approved", live.err
     shown = guard(there, "show").document
     assert [entry["proposal"] for entry in shown["entries"]] == [int(first.id), int(second.id)]
     assert shown["refusals"] == 0

@@ -342,7 +342,8 @@ def test_a_node_that_lies_in_the_middle_is_set_aside_and_the_others_finish(tmp_p
         found = storage(indexer.url, workers=2).download(ROOT, tmp_path / "f", max_bytes=len(DATA))
     assert (tmp_path / "f").read_bytes() == DATA
     assert {(f.endpoint, f.kind) for f in found.faults} == {(liar.url, FaultKind.WRONG_BYTES)}
-    assert len([i for i in asked(liar) if i >= 2]) == 1, "asked no more after its first lie"
+    under_way = [i for i in asked(liar) if i >= 2]
+    assert 1 <= len(under_way) <= 2, "two workers: nothing more than what was under way at its first lie"
 
 
 def test_a_node_that_stalls_in_the_middle_is_set_aside_and_the_others_finish(tmp_path: Path) -> None:
