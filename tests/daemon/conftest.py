@@ -41,4 +41,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if waiting:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in waiting])
         items[:] = [item for item in items if id(item) not in waiting]
-
