@@ -52,7 +52,6 @@ def test_the_committed_code_is_what_the_source_compiles_to(compiler: None) -> No
 @pytest.mark.peer
 def test_the_check_sees_one_changed_digit_a_foreign_file_and_a_missing_one(copy: Path) -> None:
     compiled = copy / "contracts_abi/compiled"
-    assert check(copy).returncode == 0
     market = json.loads((compiled / "Market.json").read_text())
     last = market["bytecode"][-1]
     market["bytecode"] = market["bytecode"][:-1] + ("0" if last != "0" else "1")

@@ -1,8 +1,8 @@
 """A world of its own for this folder, and whose turn it is.
 
 In the files of ``IN_TURNS`` every test starts daemons and settles proposals, some ten seconds each. The test
-command (``ARMLX_TURNS=1``) takes every other one of them, the others the next day (in UTC); without that
-variable all run. ``ARMLX_TURN`` (0 or 1) says which half instead of the day.
+command (``ARMLX_TURNS=1``) takes every third of them, the others on the next two days (in UTC); without that
+variable all run. ``ARMLX_TURN`` (0, 1 or 2) says which third instead of the day.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ IN_TURNS = frozenset(
 
 
 def turn() -> int:
-    """The half that is due."""
+    """The third that is due."""
     chosen = os.environ.get("ARMLX_TURN")
-    return int(chosen) % 2 if chosen else datetime.datetime.now(datetime.UTC).date().toordinal() % 2
+    return int(chosen) % 3 if chosen else datetime.datetime.now(datetime.UTC).date().toordinal() % 3
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not os.environ.get("ARMLX_TURNS"):
         return
     in_turns = [item for item in items if item.path in IN_TURNS]
-    waiting = {id(item) for number, item in enumerate(in_turns) if number % 2 != turn()}
+    waiting = {id(item) for number, item in enumerate(in_turns) if number % 3 != turn()}
     if waiting:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in waiting])
         items[:] = [item for item in items if id(item) not in waiting]
