@@ -1,7 +1,7 @@
 """The contracts as plain Python, written from their specification, over a state that remembers its past.
 
 Only what a validator can reach is here: projects exist from the start, tokens are counted and not held. It is
-compared with the real contracts by ``test_ledger``.
+compared with the contracts' bytecode in ``tests/contracts/test_contract_soak_ledger.py``.
 """
 
 from __future__ import annotations
