@@ -157,7 +157,7 @@ def test_a_proposals_every_way_is_the_same(twins: Twins) -> None:
         twins.act(world.miner, "submit", 0, CODE, LOG, BASELINE + 1, 7, ZERO, at=now + number)
     now += 10
     twins.act(other, "approve", 0, BASELINE + 1, CODE, at=now)  # not in review
-    for number in (0, 1, 2):
+    for number in range(4):
         twins.act(reviewer, "claimReview", number, at=now + 1 + number)
     twins.act(other, "claimReview", 0, at=now + 5)
     twins.act(other, "reject", 0, CODE, at=now + 6)
@@ -165,9 +165,11 @@ def test_a_proposals_every_way_is_the_same(twins: Twins) -> None:
     twins.act(reviewer, "approve", 0, BASELINE + 1, CODE, at=now + DAY)
     twins.act(reviewer, "reject", 1, LOG, at=now + DAY + 1)
     twins.compare()
-    twins.act(reviewer, "reject", 2, LOG, at=now + 3 + DAY)  # the lease is over at this second
-    twins.act(other, "releaseReview", 2, at=now + 4 + DAY)
-    twins.act(other, "releaseReview", 2, at=now + 5 + DAY)
+    twins.act(other, "releaseReview", 2, at=now + DAY + 2)  # one second before the lease is over
+    twins.act(reviewer, "reject", 2, LOG, at=now + DAY + 3)  # the second at which it is
+    twins.act(other, "releaseReview", 3, at=now + DAY + 4)  # the same for another
+    twins.act(other, "releaseReview", 3, at=now + DAY + 5)
+    twins.act(other, "releaseReview", 2, at=now + DAY + 6)
     submitted = now - 10
     twins.act(world.cranker, "expire", 2, at=submitted + 2 + WEEK - 1)
     twins.act(world.cranker, "expire", 2, at=submitted + 2 + WEEK)
@@ -183,6 +185,17 @@ def test_a_proposals_every_way_is_the_same(twins: Twins) -> None:
         "expire",
         "claimReward",
     }
+
+
+def test_a_pool_is_filled_to_its_last_token_and_not_beyond(twins: Twins) -> None:
+    world, now = twins.world, twins.world.engine.now()
+    for number, stake in enumerate((CAP - 1, 2, 1, 1)):
+        twins.act(world.miner, "submit", 1, CODE, LOG, 0, stake, ZERO, at=now + 1 + number)
+        twins.act(world.reviewer, "claimReview", number, at=now + 10 + number)
+        twins.act(world.reviewer, "approve", number, BASELINE + 1 + number, CODE, at=now + 20 + number)
+        now += 30
+    twins.compare()
+    assert [row["status"] for row in map(world.proposal, range(4))] == [2, 1, 2, 1]
 
 
 @pytest.mark.parametrize("seed", range(4))
