@@ -35,6 +35,7 @@ __all__ = [
     "KeystoreInfo",
     "Stated",
     "check_free",
+    "check_name",
     "create",
     "import_key",
     "import_signer",
@@ -157,14 +158,23 @@ def import_signer(
     return KeystoreInfo(name, signer.address, target)
 
 
+def check_name(name: str) -> None:
+    """See that a keystore can have this name.
+
+    Raises:
+        KeystoreError: it is none, or would lead out of the folder.
+    """
+    if not _NAME.fullmatch(name) or name.endswith(KEYSTORE_SUFFIX):
+        raise KeystoreError(f"{shorten(name)} cannot be an account's name: letters, digits, . _ - only.")
+
+
 def check_free(folder: Path, name: str) -> Path:
     """The path a new keystore of this name would get.
 
     Raises:
         KeystoreError: if the name is not acceptable or taken.
     """
-    if not _NAME.fullmatch(name) or name.endswith(KEYSTORE_SUFFIX):
-        raise KeystoreError(f"{shorten(name)} cannot be an account's name: letters, digits, . _ - only.")
+    check_name(name)
     target = folder / (name + KEYSTORE_SUFFIX)
     if target.exists():
         raise KeystoreError(f"{target} exists already.", next_step="Choose another name.")

@@ -48,6 +48,8 @@ def test_print_shows_every_file_of_any_system_and_changes_nothing(
         ("--network", "devnet"),
         ("--network", "nowhere"),
         ("--account", "x\nUser=root"),
+        ("--account", "../x"),
+        ("--account", ""),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_looked_at(words: tuple[str, ...]) -> None:

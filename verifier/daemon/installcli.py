@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from armlx_chain.cli.output import emit, say
-from armlx_chain.errors import EXIT_OK, MachineError, UsageError
+from armlx_chain.errors import EXIT_OK, KeystoreError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from verifier.daemon.install.applying import Planned
@@ -132,12 +132,20 @@ def _choice(
     account: str, network: str, storage_url: str | None, program: Path | None, accounts: Accounts
 ) -> Choice:
     from armlx_chain.settings import load_network
+    from armlx_chain.signing.keystore import check_name
     from verifier.daemon.install.layout import Choice
 
     if network == "devnet":
         raise UsageError(
             "The local world has no services.", next_step="Use: armlx-validator run --network devnet"
         )
+    try:
+        check_name(account)
+    except KeystoreError as refused:
+        raise UsageError(
+            refused.message,
+            next_step="Give --account the name of the keystore, as armlx-chain wallet list shows it.",
+        ) from refused
     known = load_network(network, home=Path("/"), storage_url=storage_url)
     bwrap = shutil.which("bwrap")
     return Choice(
