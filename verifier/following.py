@@ -8,7 +8,7 @@ what they use, and whatever the log says is shown by ``verifier.live`` as bounde
     line = LiveLine(LivePainter(sys.stderr))
     prepared = prepare(materials, sandbox=line.observe(default_sandbox()), on_log=line.on_log, …)
     with line:
-        prepared.judge(files, …, progress=line.progress)
+        prepared.judge(Trial(files, …, progress=line.progress))
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from verifier.verdict.earlier import Earlier, Subject
 from verifier.verdict.plain import without_runs
 from verifier.workspace import Surface, check_candidate
 
-__all__ = ["Contest", "check_materials"]
+__all__ = ["Contest", "Trial", "check_materials"]
 
 
 def check_materials(materials: Materials, files: Mapping[str, bytes]) -> Verdict | None:
@@ -34,6 +34,31 @@ def check_materials(materials: Materials, files: Mapping[str, bytes]) -> Verdict
         lambda: check_candidate(surface, materials.snapshot.keys(), files),
         lambda: check_sources(files),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate, and all that one session of its judgement is told.
+
+    Attributes:
+        files: The candidate's replacement files.
+        noise: The machine's calibration.
+        seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
+        run_folder: Where the session's runs and their logs go, on the machine that makes them.
+        pairs: The session ends undecided after so many counted pairs.
+        earlier: What an undecided test is continued with. For bare pairs the caller vouches that they
+            belong to this very test; an ``Earlier`` is compared.
+        keeper: Is told of a candidate's run before it starts, and of a pair before anything is concluded.
+    """
+
+    files: Mapping[str, bytes]
+    noise: Noise
+    seed: bytes
+    run_folder: Path
+    progress: ProgressCallback
+    pairs: int = FIRST_LIMIT
+    earlier: Sequence[Pair] | Earlier = ()
+    keeper: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,52 +99,41 @@ class Contest:
     def judge(
         self,
         runner: Runner,
-        files: Mapping[str, bytes],
+        trial: Trial,
         *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int = FIRST_LIMIT,
-        earlier: Sequence[Pair] | Earlier = (),
-        keeper: Keeper | None = None,
         turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> Verdict:
         """Judge a candidate against the control.
 
         Args:
             runner: Makes the runs, on the one machine that this contest is about.
-            files: The candidate's replacement files.
-            seed: Unknown to anybody when the candidate was fixed; ``reproduce`` uses a local one.
-            keeper: Keeps each pair as soon as it is measured.
-            earlier: What an undecided test is continued with. For bare pairs the caller vouches that they
-                belong to this very test; an ``Earlier`` is compared.
             turn: The machine for this session alone, entered only once something is run.
 
         Raises:
-            UsageError: ``earlier`` belongs to another test.
+            UsageError: the trial's ``earlier`` belongs to another test.
         """
-        refused = self._of_another_place(noise) or check_materials(self.materials, files)
+        noise = trial.noise
+        refused = self._of_another_place(noise) or check_materials(self.materials, trial.files)
         if refused is not None:
             return refused
         settings = Settings(
-            run_folder=run_folder,
+            run_folder=trial.run_folder,
             deadline_seconds=self.deadline(noise).seconds,
-            rules=self.rules(pairs),
+            rules=self.rules(trial.pairs),
         )
         with turn():
             verdict = judge(
                 runner,
                 noise,
                 self.materials.control_files,
-                files,
-                seed=seed,
+                trial.files,
+                seed=trial.seed,
                 settings=settings,
-                earlier=self._earlier(files, noise, earlier),
-                progress=progress,
-                keeper=keeper,
+                earlier=self._earlier(trial),
+                progress=trial.progress,
+                keeper=trial.keeper,
             )
-        return self._annotated(verdict, files)
+        return self._annotated(verdict, trial.files)
 
     def _annotated(self, verdict: Verdict, files: Mapping[str, bytes]) -> Verdict:
         """With what is worth saying besides, and decides nothing."""
@@ -142,9 +156,8 @@ class Contest:
             noise=noise,
         )
 
-    def _earlier(
-        self, files: Mapping[str, bytes], noise: Noise, pairs: Sequence[Pair] | Earlier
-    ) -> Earlier | None:
-        if isinstance(pairs, Earlier):
-            return pairs
-        return Earlier(self.subject(files, noise), tuple(pairs)) if pairs else None
+    def _earlier(self, trial: Trial) -> Earlier | None:
+        if isinstance(trial.earlier, Earlier):
+            return trial.earlier
+        subject = self.subject(trial.files, trial.noise)
+        return Earlier(subject, tuple(trial.earlier)) if trial.earlier else None

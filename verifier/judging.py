@@ -7,12 +7,12 @@ and in what follows the verdict.
 
     prepared = prepare(materials, sandbox=sandbox, interpreter=Interpreter(python), folders=folders)
     noise = prepared.stored_noise()
-    verdict = prepared.judge(files, noise=noise, seed=seed, run_folder=folder)
+    verdict = prepared.judge(Trial(files, noise, seed, folder, progress))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,19 +35,18 @@ from verifier.harness.constants import read_constants
 from verifier.harness.inside import Interpreter
 from verifier.harness.logfacts import ProtocolLog
 from verifier.harness.staging import PREPARE, TRAIN
-from verifier.judgement import Contest, check_materials
+from verifier.judgement import Contest, Trial, check_materials
 from verifier.machine.exclusive import exclusive
 from verifier.machine.monitor import MachineWatch
 from verifier.machine.sensors import sensors_here
 from verifier.machine.turn import Turn
 from verifier.materials import Materials
-from verifier.model import Noise, Pair, Verdict
+from verifier.model import Noise, Verdict
 from verifier.rerun import Benchmark, HarnessRunner, RunSettings
 from verifier.sandbox.interface import Sandbox
-from verifier.session import Keeper, ProgressCallback, Runner
-from verifier.verdict.constants import FIRST_LIMIT
+from verifier.session import ProgressCallback, Runner
 from verifier.verdict.deadline import Deadline
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.verdict.earlier import Subject
 
 __all__ = [
     "LOCK_FILE",
@@ -210,31 +209,9 @@ class Prepared:
         """What must be equal for pairs to belong to one test; store it with them."""
         return self.contest.subject(files, noise)
 
-    def judge(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int = FIRST_LIMIT,
-        earlier: Sequence[Pair] | Earlier = (),
-        keeper: Keeper | None = None,
-    ) -> Verdict:
+    def judge(self, trial: Trial) -> Verdict:
         """Judge a candidate against the control; see ``Contest.judge``."""
-        return self.contest.judge(
-            self.runner,
-            files,
-            noise=noise,
-            seed=seed,
-            run_folder=run_folder,
-            progress=progress,
-            pairs=pairs,
-            earlier=earlier,
-            keeper=keeper,
-            turn=lambda: self.turn("judging a candidate"),
-        )
+        return self.contest.judge(self.runner, trial, turn=lambda: self.turn("judging a candidate"))
 
 
 def prepare(

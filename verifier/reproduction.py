@@ -30,6 +30,7 @@ from armlx_chain.formats.canonical import canonical_json
 from armlx_chain.protocol.metric import extract_metric, metric_rule
 from armlx_chain.storage.files import write_file
 from armlx_chain.types import Address, Root
+from verifier.judgement import Trial
 from verifier.judging import Prepared
 from verifier.machine.reading import public_state
 from verifier.machine.sensors import sensors_here
@@ -116,13 +117,15 @@ def judge_session(
     judged = have[: deciding(have, noise, rules)]
     keeper.put_aside(len(have))
     verdict = prepared.judge(
-        files,
-        noise=noise,
-        seed=seed,
-        run_folder=keeper.place,
-        progress=_kept(keeper, progress),
-        pairs=limit,
-        earlier=judged,
+        Trial(
+            files,
+            noise,
+            seed,
+            run_folder=keeper.place,
+            progress=_kept(keeper, progress),
+            pairs=limit,
+            earlier=judged,
+        )
     )
     more = list(have[len(judged) :])
     if verdict.reason in _MEASURABLE:

@@ -11,11 +11,12 @@ import pytest
 
 from armlx_chain.errors import VerifierFault
 from verifier.daemon.gold import GOLD_RUNS, GoldRun, gold_key, run_gold
+from verifier.judgement import Trial
 from verifier.model import Audit, AuditKind, Ending, Noise, Reason, RunRecord, Verdict, bpb
 from verifier.session import Settings, judge
 from verifier.simulate import Machine, SimRunner, Twist
 from verifier.verdict.case import Rules
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.verdict.earlier import Subject
 from verifier.verdict.plain import without_runs
 
 pytestmark = pytest.mark.unit
@@ -61,29 +62,17 @@ class SimBench:
     def subject(self, files: Any, noise: Noise) -> Subject:
         return Subject.of(noise, Rules(), self._control, files)
 
-    def judge(
-        self,
-        files: Any,
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: Any,
-        pairs: int,
-        earlier: Earlier,
-        keeper: Any,
-    ) -> Verdict:
+    def judge(self, trial: Trial) -> Verdict:
         self.sessions += 1
-        rules = Rules(pairs=pairs, control_is_baseline=self.materials.control_is_baseline)
+        rules = Rules(pairs=trial.pairs, control_is_baseline=self.materials.control_is_baseline)
         return judge(
             self.runner,
-            noise,
+            trial.noise,
             self._control,
-            files,
-            seed=seed,
-            settings=Settings(run_folder=run_folder, rules=rules),
-            earlier=earlier,
-            progress=progress,
+            trial.files,
+            seed=trial.seed,
+            settings=Settings(run_folder=trial.run_folder, rules=rules),
+            progress=trial.progress,
         )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.executors.places import program
 from verifier.executors.interface import Bench
+from verifier.judgement import Trial
 from verifier.model import Pair, Verdict
-from verifier.verdict.earlier import Earlier
 
 BETTER = {"train.py": program("8.500000")}
 SAME = {"train.py": program("9.000000")}
@@ -44,16 +44,7 @@ def judged(
 ) -> Verdict:
     """One whole session."""
     noise = bench.noise()
-    return bench.judge(
-        files,
-        noise=noise,
-        seed=b"s" * 32,
-        run_folder=folder,
-        progress=progress,
-        pairs=pairs,
-        earlier=Earlier(bench.subject(files, noise)),
-        keeper=keeper,
-    )
+    return bench.judge(Trial(files, noise, b"s" * 32, folder, progress, pairs, keeper=keeper))
 
 
 class Beside:

@@ -36,10 +36,10 @@ from verifier.executors.remote import RemoteExecutor
 from verifier.executors.server import serve_one
 from verifier.executors.stopping import Brake
 from verifier.executors.wire import LINE_BYTES, Line, error_tree, parse, read_error, to_line
+from verifier.judgement import Trial
 from verifier.model import Reason, Role, Verdict
 from verifier.records import record_tree
 from verifier.simulate import record
-from verifier.verdict.earlier import Earlier
 
 FACTS = Facts("0" * 16, "cpu, a rehearsal, 1 cores, 1 GiB", "ab" * 32, 3.0, "")
 
@@ -285,16 +285,7 @@ def test_a_hostile_runner_brings_about_a_fault_of_this_side_and_nothing_else(
     keeper = Notes()
 
     def session() -> Verdict:
-        return bench.judge(
-            BETTER,
-            noise=noise,
-            seed=b"s",
-            run_folder=tmp_path / "runs",
-            progress=lambda _: None,
-            pairs=8,
-            earlier=Earlier(bench.subject(BETTER, noise)),
-            keeper=keeper,
-        )
+        return bench.judge(Trial(BETTER, noise, b"s", tmp_path / "runs", lambda _: None, keeper=keeper))
 
     calls: list[Callable[[], object]] = [
         executor.machines,

@@ -13,7 +13,7 @@ from verdict_helpers import BETTER, candidate, control, noise, pair_of, quiet
 from verdict_helpers import settings as session_settings
 
 from armlx_chain.errors import FormatError, UsageError
-from verifier.judgement import Contest
+from verifier.judgement import Contest, Trial
 from verifier.model import Outcome, Pair, Reason, Verdict, bpb
 from verifier.session import judge, may_start_over
 from verifier.simulate import SimRunner
@@ -175,11 +175,7 @@ def test_a_noise_of_another_class_or_environment_judges_nobody(change):
     def attempt() -> Verdict:
         return contest.judge(
             SimpleNamespace(),  # type: ignore[arg-type]
-            BETTER,
-            noise=replace(noise(), **change),
-            seed=b"s",
-            run_folder=Path("simulated"),
-            progress=lambda _: None,
+            Trial(BETTER, replace(noise(), **change), b"s", Path("simulated"), lambda _: None),
         )
 
     if change:

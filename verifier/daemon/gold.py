@@ -28,10 +28,10 @@ from armlx_chain.errors import VerifierFault
 from armlx_chain.formats.canonical import canonical_json
 from verifier.executors.interface import Bench
 from verifier.harness.staging import TRAIN
+from verifier.judgement import Trial
 from verifier.model import Bpb, Noise, Outcome, Pair, Reason, RunRecord, Verdict
 from verifier.session import ProgressCallback
 from verifier.verdict.case import REQUIRED_AUDITS, failed_audits, passes
-from verifier.verdict.earlier import Earlier
 from verifier.verdict.rule import Test
 from verifier.verdict.statistics import mean
 from verifier.verdict.voiding import Band, void_reason
@@ -117,14 +117,14 @@ def run_gold(bench: Bench, *, seed: bytes, run_folder: Path, progress: ProgressC
         verdicts.append(refused)
     while refused is None and len(verdicts) < _SESSIONS:
         found = bench.judge(
-            files,
-            noise=noise,
-            seed=seed,
-            run_folder=run_folder / f"session-{len(verdicts) + 1}",
-            progress=progress,
-            pairs=GOLD_PAIRS,
-            earlier=Earlier(bench.subject(files, noise), ()),
-            keeper=None,
+            Trial(
+                files,
+                noise,
+                seed,
+                run_folder=run_folder / f"session-{len(verdicts) + 1}",
+                progress=progress,
+                pairs=GOLD_PAIRS,
+            )
         )
         verdicts.append(found)
         if (

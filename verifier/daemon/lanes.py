@@ -13,14 +13,14 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from verifier.executors.interface import Bench
+from verifier.judgement import Trial
 from verifier.materials import Materials
 from verifier.model import Noise, Pair, Verdict
-from verifier.session import Keeper, Progress, ProgressCallback
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.session import Keeper, Progress
+from verifier.verdict.earlier import Subject
 
 __all__ = ["Baton", "Board", "Item", "SharedBench", "run_lanes", "shared"]
 
@@ -243,34 +243,14 @@ class SharedBench:
     def session_seconds(self, pairs: int) -> float | None:
         return self.inner.session_seconds(pairs)
 
-    def judge(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int,
-        earlier: Earlier,
-        keeper: Keeper | None,
-    ) -> Verdict:
+    def judge(self, trial: Trial) -> Verdict:
         def told(what: Progress) -> None:
             with self.baton.held():
-                progress(what)
+                trial.progress(what)
 
-        shared = None if keeper is None else _SharedKeeper(keeper, self.baton)
+        keeper = None if trial.keeper is None else _SharedKeeper(trial.keeper, self.baton)
         with self.baton.laid_down():
-            return self.inner.judge(
-                files,
-                noise=noise,
-                seed=seed,
-                run_folder=run_folder,
-                progress=told,
-                pairs=pairs,
-                earlier=earlier,
-                keeper=shared,
-            )
+            return self.inner.judge(replace(trial, progress=told, keeper=keeper))
 
 
 @dataclass(frozen=True, slots=True)

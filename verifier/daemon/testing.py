@@ -26,6 +26,7 @@ from verifier.daemon.seed import Seed
 from verifier.daemon.store import Finding
 from verifier.daemon.testlog import Test, TestLog
 from verifier.executors.interface import Bench
+from verifier.judgement import Trial
 from verifier.model import Noise, Outcome, Reason, Verdict
 from verifier.report import to_tree
 from verifier.verdict.case import Case, Rules, next_step
@@ -128,14 +129,16 @@ class Tester:
         )
         with self._sessions.session(dossier.proposal, bench) as progress:
             return bench.judge(
-                dossier.files,
-                noise=noise,
-                seed=seed.value,
-                run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
-                progress=progress,
-                pairs=limit,
-                earlier=earlier,
-                keeper=self._tests.keeper(number),
+                Trial(
+                    dossier.files,
+                    noise,
+                    seed.value,
+                    run_folder=self._folder_of(number) / "sessions" / f"{session:03d}",
+                    progress=progress,
+                    pairs=limit,
+                    earlier=earlier,
+                    keeper=self._tests.keeper(number),
+                )
             )
 
     def _limit(self, finding: Finding | None) -> int:

@@ -9,7 +9,7 @@
 ::
 
     with usage.session(project_id, lane="local", now=clock, run_seconds=340) as meter:
-        bench.judge(files, progress=meter, …)
+        bench.judge(Trial(files, …, progress=meter))
     usage.used(project_id, day_of(clock()))
 """
 

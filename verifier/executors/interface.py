@@ -10,22 +10,20 @@
 
     bench = executor.prepare(project, None)
     noise = bench.noise()
-    verdict = bench.judge(files, noise=noise, seed=seed, run_folder=folder, progress=progress, pairs=8,
-                          earlier=Earlier(bench.subject(files, noise)), keeper=keeper)
+    verdict = bench.judge(Trial(files, noise, seed, folder, progress, keeper=keeper))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Protocol
 
 from armlx_chain.chain.contracts import Project
+from verifier.judgement import Trial
 from verifier.materials import Materials
 from verifier.model import Noise, Verdict
-from verifier.session import Keeper, ProgressCallback
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.verdict.earlier import Subject
 
 __all__ = ["Bench", "Executor"]
 
@@ -70,26 +68,11 @@ class Bench(Protocol):
         """What must be equal for pairs to belong to one test."""
         ...
 
-    def judge(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int,
-        earlier: Earlier,
-        keeper: Keeper | None,
-    ) -> Verdict:
-        """Judge a candidate against the control, in one session of at most ``pairs`` pairs.
-
-        Args:
-            run_folder: Where the session's runs and their logs go, on this machine.
-            keeper: Is told of a candidate's run before it starts, and of a pair before anything is concluded.
+    def judge(self, trial: Trial) -> Verdict:
+        """Judge a candidate against the control, in one session.
 
         Raises:
-            UsageError: ``earlier`` belongs to another test.
+            UsageError: the trial's ``earlier`` belongs to another test.
             Interrupted: ``stop`` or ``kill`` ended the session; what the keeper has is all that counts.
             VerifierFault: the machine was lost; a pair whose candidate may have started counts as begun.
         """

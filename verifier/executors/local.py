@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +17,12 @@ from armlx_chain.errors import AcceleratorBusy, MachineError, UsageError, Verifi
 from armlx_chain.storage.files import write_file
 from verifier.executors.interface import Bench
 from verifier.executors.stopping import Brake
+from verifier.judgement import Trial
 from verifier.judging import Prepared
 from verifier.materials import Materials
 from verifier.model import Noise, Verdict
-from verifier.session import Keeper, Progress, ProgressCallback
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.session import Progress
+from verifier.verdict.earlier import Subject
 
 __all__ = ["LocalBench", "LocalExecutor", "machine_id"]
 
@@ -98,37 +99,17 @@ class LocalBench:
     def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
         return self.prepared.subject(files, noise)
 
-    def judge(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int,
-        earlier: Earlier,
-        keeper: Keeper | None,
-    ) -> Verdict:
+    def judge(self, trial: Trial) -> Verdict:
         def noted(what: Progress) -> None:
             if what.record is not None:
                 self._wall.append(what.record.wall_seconds)
-            progress(what)
+            trial.progress(what)
 
         if not self.turn.acquire(blocking=False):
             raise AcceleratorBusy("Another session of this process is at work on this machine.")
         try:
-            braked = self.brake.session(self.prepared.runner, keeper)
-            return self.prepared.with_runner(braked).judge(
-                files,
-                noise=noise,
-                seed=seed,
-                run_folder=run_folder,
-                progress=noted,
-                pairs=pairs,
-                earlier=earlier,
-                keeper=braked,
-            )
+            braked = self.brake.session(self.prepared.runner, trial.keeper)
+            return self.prepared.with_runner(braked).judge(replace(trial, progress=noted, keeper=braked))
         finally:
             self.turn.release()
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +27,12 @@ from verifier.executors.interface import Bench
 from verifier.executors.jobs import MACHINE_ID, Facts, Job, LogPieces, Made, Order
 from verifier.executors.stopping import Brake
 from verifier.executors.wire import SILENCE_SECONDS, Line, read_error, text
-from verifier.judgement import Contest, check_materials
+from verifier.judgement import Contest, Trial, check_materials
 from verifier.materials import Materials
 from verifier.model import Noise, Role, RunRecord, Verdict
 from verifier.report import plain
-from verifier.session import Keeper, Progress, ProgressCallback
-from verifier.verdict.earlier import Earlier, Subject
+from verifier.session import Progress
+from verifier.verdict.earlier import Subject
 
 __all__ = ["RemoteBench", "RemoteExecutor", "connect_to"]
 
@@ -259,38 +259,17 @@ class RemoteBench:
     def subject(self, files: Mapping[str, bytes], noise: Noise) -> Subject:
         return self.contest.subject(files, noise)
 
-    def judge(
-        self,
-        files: Mapping[str, bytes],
-        *,
-        noise: Noise,
-        seed: bytes,
-        run_folder: Path,
-        progress: ProgressCallback,
-        pairs: int,
-        earlier: Earlier,
-        keeper: Keeper | None,
-    ) -> Verdict:
+    def judge(self, trial: Trial) -> Verdict:
         runner = _RemoteRunner()
 
         def noted(what: Progress) -> None:
             if what.record is not None:
                 self._wall.append(runner.seconds)
-            progress(what)
+            trial.progress(what)
 
-        braked = self.talk.brake.session(runner, keeper)
-        return self.contest.judge(
-            braked,
-            files,
-            noise=noise,
-            seed=seed,
-            run_folder=run_folder,
-            progress=noted,
-            pairs=pairs,
-            earlier=earlier,
-            keeper=braked,
-            turn=lambda: self._session(runner, files),
-        )
+        braked = self.talk.brake.session(runner, trial.keeper)
+        told = replace(trial, progress=noted, keeper=braked)
+        return self.contest.judge(braked, told, turn=lambda: self._session(runner, trial.files))
 
     def session_seconds(self, pairs: int) -> float | None:
         """By the longest of the last runs there; before the first, by the calibration's runs.
