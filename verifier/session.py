@@ -99,7 +99,7 @@ class Keeper(Protocol):
     """Keeps what a session measures as soon as it is measured, so that a killed one loses no counted pair."""
 
     def began(self, number: int) -> None:
-        """The candidate's run of a pair starts.
+        """The candidate's run of a pair starts, or that of a repeat, which has the next pair's number.
 
         A pair that got here and never ends was interrupted, and is not run again unnoticed. One that broke
         off before, in the control's run, tells nothing of the candidate.
@@ -110,12 +110,19 @@ class Keeper(Protocol):
         """Both runs of the pair are over, before anything is concluded from them."""
         ...
 
+    def repeated(self, number: int) -> None:
+        """Both runs of the repeat that began under this number are over."""
+        ...
+
 
 class _Nobody:
     def began(self, number: int) -> None:
         return None
 
     def ended(self, number: int, pair: Pair) -> None:
+        return None
+
+    def repeated(self, number: int) -> None:
         return None
 
 
@@ -220,12 +227,7 @@ class _Session:
         if want is Want.PAIR:
             # A B, B A, A B, …: a steady drift of the machine cancels over two pairs.
             control_first = number % 2 == 1
-            runs = self._both(
-                f"pair-{number:02d}",
-                number,
-                control_first=control_first,
-                at_candidate=lambda: self._keeper.began(number),
-            )
+            runs = self._both(f"pair-{number:02d}", number, control_first=control_first)
             pair = Pair(control=runs[Role.CONTROL], candidate=runs[Role.CANDIDATE])
             self._keeper.ended(number, pair)
             self.pairs = (*case.pairs, pair)
@@ -235,16 +237,15 @@ class _Session:
         )
         # The control runs last: a machine that broke for good after the first control shows it here.
         runs = self._both("repeat-01", number, control_first=False)
+        self._keeper.repeated(number)
         return replace(case, repeats=(runs[Role.CANDIDATE], runs[Role.CONTROL]))
 
-    def _both(
-        self, label: str, number: int, *, control_first: bool, at_candidate: Callable[[], None] = lambda: None
-    ) -> dict[Role, RunRecord]:
+    def _both(self, label: str, number: int, *, control_first: bool) -> dict[Role, RunRecord]:
         order = (Role.CONTROL, Role.CANDIDATE) if control_first else (Role.CANDIDATE, Role.CONTROL)
         runs = {}
         for role in order:
             if role is Role.CANDIDATE:
-                at_candidate()
+                self._keeper.began(number)
             runs[role] = self._run(role, label, number)
         return runs
 

@@ -32,6 +32,9 @@ class Notes:
         assert number == len(self.pairs) + 1
         self.pairs.append(pair)
 
+    def repeated(self, number: int) -> None:
+        assert number == len(self.pairs) + 1 == self.begun[-1]
+
 
 def judged(
     bench: Bench,

@@ -281,3 +281,7 @@ class _SharedKeeper:
     def ended(self, number: int, pair: Pair) -> None:
         with self.baton.held():
             self.inner.ended(number, pair)
+
+    def repeated(self, number: int) -> None:
+        with self.baton.held():
+            self.inner.repeated(number)

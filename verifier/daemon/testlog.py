@@ -4,7 +4,8 @@
   counts; the logs may be cleared away.
 - The start of a pair's candidate run is written too. A pair that got there and never ended (a fault, a
   killed process) is *interrupted*: it counts like a voided pair, and like there only one is allowed.
-  Otherwise whoever can bring the machine down when a score looks poor could draw again.
+  Otherwise whoever can bring the machine down when a score looks poor could draw again. The same holds of the
+  repeat of a failed audit: a cheat who breaks it off would never be refuted, and repeated in every pass.
 - A test belongs to a *subject* (proposal, candidate, control, best) and was made under *conditions* (class,
   environment, rule, noise, seed). Another best is another test. The same subject under other conditions is
   not: what was measured under the first is not repeated, and nothing is pooled, so it can only be left.
@@ -76,7 +77,7 @@ class Test:
     Attributes:
         subject, conditions: What was compared, and under what; canonical text.
         sessions: How many sessions have worked on it.
-        interrupted: How many pairs were started and never ended.
+        interrupted: How many pairs and repeats were started and never ended.
         pairs: All that ended, in order, the voided ones among them.
     """
 
@@ -147,7 +148,7 @@ class TestLog:
         return Recorder(self, proposal_id)
 
     def began(self, proposal_id: int, number: int) -> None:
-        """The candidate's run of a pair starts."""
+        """The candidate's run of a pair starts, or of a repeat."""
         self._db.execute(_START, (number, *self._where, proposal_id))
 
     def ended(self, proposal_id: int, number: int, pair: Pair) -> None:
@@ -157,6 +158,10 @@ class TestLog:
         self._db.execute(
             "INSERT INTO pair VALUES (?, ?, ?, ?, ?, ?)", (*self._where, proposal_id, number, record)
         )
+
+    def repeated(self, proposal_id: int, number: int) -> None:
+        """A repeat that began under the next pair's number has ended: nothing is left open."""
+        self._db.execute(_START, (number - 1, *self._where, proposal_id))
 
 
 class Recorder:
@@ -171,6 +176,9 @@ class Recorder:
 
     def ended(self, number: int, pair: Pair) -> None:
         self._log.ended(self._proposal, number, pair)
+
+    def repeated(self, number: int) -> None:
+        self._log.repeated(self._proposal, number)
 
 
 def _read(proposal_id: int, record: str) -> Pair:

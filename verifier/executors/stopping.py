@@ -165,3 +165,8 @@ class _Braked:
         self._candidate_began = False
         if self._keeper is not None:
             self._keeper.ended(number, pair)
+
+    def repeated(self, number: int) -> None:
+        self._candidate_began = False
+        if self._keeper is not None:
+            self._keeper.repeated(number)
