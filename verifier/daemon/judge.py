@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,6 +146,10 @@ class Judge:
         self._modes = modes
         self.folder_of = folder_of
         self._say = say
+
+    def preparing(self, project: Project, machine: str) -> AbstractContextManager[None]:
+        """Around whatever makes a project ready on a machine."""
+        return self._permits.preparing(project, machine)
 
     def judge(self, proposal: Proposal, ready: Ready) -> Result:
         """Bring a proposal without a recorded draft as far as it can be brought now.

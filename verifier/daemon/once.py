@@ -155,6 +155,7 @@ class Validator:
         self._records = proposals = self._frontier.read().proposals
         self._require_whole(proposals.values())
         self._blocked.clear()
+        self._forget_stand_ins()
         self._tried_again = self._around.steady()
         machines = self._machines()
         due = self._due(machines)
@@ -325,10 +326,18 @@ class Validator:
         known = self._benches.get(machine)
         if known is None or known[0] != key:
             self._benches.pop(machine, None)
-            bench = self._executor.prepare(project, machine, aside=self._baton.laid_down)
+            with self._judge.preparing(project, machine):
+                bench = self._executor.prepare(project, machine, aside=self._baton.laid_down)
             known = key, shared(bench, self._baton)
             self._benches[machine] = known
         return known[1]
+
+    def _forget_stand_ins(self) -> None:
+        """Where an earlier best served as control, the present one's bytes may be there by now. A test that
+        was begun against those waits for them."""
+        for machine, (_, bench) in tuple(self._benches.items()):
+            if bench.materials.control_note is not None:
+                del self._benches[machine]
 
     def _note(self, item: Item, result: Result) -> None:
         """Where the proposal stands now, for whoever asks."""

@@ -112,6 +112,13 @@ class Permits:
         with self._usage.spending(project, lane=lane, now=self._clock, expected=None):
             yield
 
+    @contextmanager
+    def preparing(self, project: Project, machine: str) -> Iterator[None]:
+        """Charge what makes a project ready: programs of its own run there, as long as they like within their
+        limit, and they may fail each time."""
+        with self._usage.spending(int(project.id), lane=machine, now=self._clock, expected=None):
+            yield
+
     def permit(self, proposal: Proposal, bench: Bench, further: int) -> int | Left:
         """How many pairs may be run now; claims the review first where that was asked for.
 
