@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from armlx_chain.chain.basis import Basis, Standing
 from armlx_chain.chain.contracts import Project, Proposal, ProposalLedger
@@ -28,8 +28,12 @@ from verifier.daemon.timing import Term, no_time
 from verifier.daemon.usage import Usage, day_of
 from verifier.executors.interface import Bench
 from verifier.session import Progress, ProgressCallback
+from verifier.verdict.constants import ALLOWED_VOIDS
 
 __all__ = ["Left", "Permits", "Sessions"]
+
+_SPARE_PAIRS: Final = ALLOWED_VOIDS + 1
+"""A session may run so many more than those that count: one that is voided, and a failed audit's repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Permits:
         now = self._ledger.rpc.block("latest").timestamp
         if claims:
             terms.append(self._lease(proposal, now))
-        late = no_time(now, bench.session_seconds(allowed), *terms)
+        late = no_time(now, bench.session_seconds(allowed + _SPARE_PAIRS), *terms)
         if late is not None:
             return Left(late)
         if claims:

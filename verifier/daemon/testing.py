@@ -29,7 +29,7 @@ from verifier.executors.interface import Bench
 from verifier.judgement import Trial
 from verifier.model import Noise, Outcome, Reason, Verdict
 from verifier.report import to_tree
-from verifier.verdict.case import Case, Rules, next_step
+from verifier.verdict.case import Case, Rules, next_step, voided
 from verifier.verdict.constants import ALLOWED_VOIDS, FIRST_LIMIT, LAST_LIMIT, RULE_ID
 from verifier.verdict.earlier import Earlier
 from verifier.verdict.plain import without_runs
@@ -146,7 +146,7 @@ class Tester:
 
 
 def _further(bench: Bench, noise: Noise, test: Test, limit: int) -> int:
-    """How many pairs a session may still run; none where what is kept decides already."""
+    """How many pairs that count a session may still run; none where what is kept decides already."""
     materials = bench.materials
     rules = Rules(
         pairs=limit,
@@ -154,7 +154,7 @@ def _further(bench: Bench, noise: Noise, test: Test, limit: int) -> int:
         control_is_baseline=materials.control_is_baseline,
     )
     case = Case(noise=noise, rules=rules, pairs=test.pairs, interrupted=test.interrupted)
-    return 0 if isinstance(next_step(case), Verdict) else max(1, limit - len(test.pairs))
+    return 0 if isinstance(next_step(case), Verdict) else max(1, limit - len(test.pairs) + voided(case))
 
 
 def wants_pairs(report: Mapping[str, Any]) -> bool:

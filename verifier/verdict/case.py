@@ -118,6 +118,11 @@ def next_step(case: Case) -> Verdict | Want:
     return view.decided(state, gains)
 
 
+def voided(case: Case) -> int:
+    """How many of the pairs do not count."""
+    return len(_voids(case, Test.of(case.noise, project_minimum=case.rules.project_minimum)))
+
+
 def failed_audits(record: RunRecord) -> list[Audit]:
     """The audits this run failed."""
     return [audit for audit in record.audits if not audit.passed]
