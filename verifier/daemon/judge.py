@@ -306,8 +306,10 @@ class Judge:
     def _write_report(self, proposal: Proposal, verdict: Verdict) -> None:
         folder = self.folder_of(proposal.id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(to_tree(verdict), indent=1, sort_keys=True) + "\n")
-        (folder / "report.txt").write_text(to_text(verdict))
+        tree = json.dumps(to_tree(verdict), indent=1, sort_keys=True)
+        (folder / "report.json").write_text(tree + "\n", encoding="utf-8")
+        # Not the locale's encoding: a program's own words are part of it, in whatever letters.
+        (folder / "report.txt").write_text(to_text(verdict), encoding="utf-8")
 
     def _undecided(
         self,
