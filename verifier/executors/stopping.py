@@ -58,8 +58,14 @@ class Brake:
         with self._lock:
             self._stopping = self._killed = True
             running = list(self._running)
+        survivors: list[VerifierFault] = []
         for process in running:
-            process.kill_tree("stopped")
+            try:
+                process.kill_tree("stopped")
+            except VerifierFault as fault:  # it must not keep the others from being ended
+                survivors.append(fault)
+        if survivors:
+            raise survivors[0]
 
     def release(self) -> None:
         """The next session of the same machine may run."""
