@@ -66,6 +66,10 @@ AGAIN_SECONDS = 3600.0
 lease nor a proposal's week waits for its end."""
 
 
+STAND_IN_SECONDS = 3600.0
+"""How long a control that stands in for the best is kept, before the best's own bytes are asked for again."""
+
+
 class _NotHere(VerifierFault):
     """No machine can take a session now, or not the one that has to."""
 
@@ -126,6 +130,7 @@ class Validator:
         self._around = surroundings
         self._baton = Baton()
         self._benches: dict[str, tuple[tuple[ProjectId, bytes, int], Bench]] = {}
+        self._prepared_at: dict[str, float] = {}
         self._blocked: set[ProjectId] = set()
         self._records: Mapping[ProposalId, Proposal] = {}
         self._tried_again = 0.0
@@ -330,13 +335,15 @@ class Validator:
                 bench = self._executor.prepare(project, machine, aside=self._baton.laid_down)
             known = key, shared(bench, self._baton)
             self._benches[machine] = known
+            self._prepared_at[machine] = self._around.steady()
         return known[1]
 
     def _forget_stand_ins(self) -> None:
         """Where an earlier best served as control, the present one's bytes may be there by now. A test that
-        was begun against those waits for them."""
+        was begun against those waits for them. Not in every pass: the project is made ready anew for it."""
+        latest = self._around.steady() - STAND_IN_SECONDS
         for machine, (_, bench) in tuple(self._benches.items()):
-            if bench.materials.control_note is not None:
+            if bench.materials.control_note is not None and self._prepared_at[machine] <= latest:
                 del self._benches[machine]
 
     def _note(self, item: Item, result: Result) -> None:
