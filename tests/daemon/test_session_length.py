@@ -25,10 +25,9 @@ __all__ = ["machine", "tidy"]
 
 def pair(*disturbances: str) -> Pair:
     """One that decides nothing."""
-    figures = {"validation": bpb("2.0"), "fresh": bpb("2.1"), "run_folder": Path("a")}
-    better = {"validation": bpb("1.99"), "fresh": bpb("2.09"), "run_folder": Path("b")}
-    control = replace(record(Role.CONTROL, **figures), disturbances=disturbances)
-    return Pair(control, record(Role.CANDIDATE, **better))
+    control = record(Role.CONTROL, validation=bpb("2.0"), fresh=bpb("2.1"), run_folder=Path("a"))
+    better = record(Role.CANDIDATE, validation=bpb("1.99"), fresh=bpb("2.09"), run_folder=Path("b"))
+    return Pair(replace(control, disturbances=disturbances), better)
 
 
 @pytest.mark.unit
