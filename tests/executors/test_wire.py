@@ -206,7 +206,7 @@ def test_logs_of_any_bytes_arrive_whole_and_a_bomb_does_not(tmp_path: Path) -> N
         pieces.add(parse(line))
     assert (pieces.whole(), parse(last)["kind"], len(logs)) == (log, "record", 3)
     bomb = base64.b64encode(zlib.compress(b"\0" * (64 << 20))).decode()
-    for data in (bomb, "!", "", base64.b64encode(b"no zlib").decode(), 7):
+    for data in (bomb, "!", "", "\u00e9", "\u0660AAA", base64.b64encode(b"no zlib").decode(), 7):
         with pytest.raises(FormatError):
             LogPieces().add({"data": data})
     endless = LogPieces()
@@ -252,6 +252,7 @@ GARBAGE: list[bytes] = [
     raw({"kind": "facts", "facts": {**FACTS.tree(), "machine": "x" * 9000}}) + b"\n",
     raw({"kind": "noise", "noise": {"s": "-1"}}) + b"\n",
     raw({"kind": "record", "record": {"role": "candidate"}}) + b"\n",
+    raw({"kind": "log", "data": "\u00e9"}) + b"\n",
     b"",
 ]
 
@@ -312,6 +313,8 @@ def test_a_hostile_runner_brings_about_a_fault_of_this_side_and_nothing_else(
         raw({"kind": "session", "project": {}, "past": [], "files": {}, "machine": "", "control": ""})
         + b"\n",
         raw({"kind": "noise", "project": 7, "past": [7], "files": {"a": "!"}}) + b"\n",
+        raw({"kind": "noise", "project": 7, "past": [], "files": {"a": "\u00e9"}}) + b"\n",
+        raw({"kind": "noise", "project": 7, "past": [], "files": {"a": "\u00e9"}}) + b"\n",
     ],
 )
 def test_a_hostile_daemon_gets_an_error_and_the_machine_stays_free(tmp_path: Path, asked: bytes) -> None:

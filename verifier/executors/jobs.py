@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import math
 import re
@@ -317,7 +316,7 @@ def _hash(value: str) -> bytes:
 def _base64(value: object) -> bytes:
     try:
         return base64.b64decode(value if isinstance(value, str) else "!", validate=True)
-    except binascii.Error as problem:
+    except ValueError as problem:  # a text beyond ASCII is not even a binascii.Error
         raise FormatError("This is no base64.") from problem
 
 
