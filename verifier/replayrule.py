@@ -130,7 +130,7 @@ def _stated(report: Mapping[str, Any]) -> tuple[Outcome, Reason]:
 def _by_rule(bundle: VerdictBundle, records: Measured) -> Verdict | str | None:
     """The rule's verdict; a sentence where it gives none; ``None`` where it was never asked."""
     rules = bundle.case.rules
-    if rules is None or records.noise is None or not records.pairs:
+    if rules is None or records.noise is None or not (records.pairs or bundle.case.interrupted):
         return None
     case = Case(
         noise=records.noise,

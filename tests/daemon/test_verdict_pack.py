@@ -27,6 +27,7 @@ from tests.daemon.verdicts import VALIDATOR, Bench, Desk, dossier_of
 from verifier.gate import check_sources
 from verifier.model import AuditKind, Ending, Outcome, Reason, RunRecord, bpb
 from verifier.replay import BUNDLE_FACT, BUNDLE_SIZE_FACT, Holds, Replayed, bindings, replay
+from verifier.replayrule import measured, replay_rule
 from verifier.session import precheck
 from verifier.simulate import Machine
 from verifier.verdict.plain import CopyEvidence, judge_copy, without_runs
@@ -107,7 +108,7 @@ CANDIDATE = "candidate"
 
 
 KINDS: dict[Reason, dict[str, Any]] = {
-    Reason.IMPROVEMENT_CONFIRMED: {"gain": 0.1, "is_interrupted": True},
+    Reason.IMPROVEMENT_CONFIRMED: {"gain": 0.1, "interrupted": 1},
     Reason.NO_IMPROVEMENT: {"gain": 0.0, "twists": {CANDIDATE: _disturbed}},
     Reason.CLEARLY_WORSE: {"gain": -0.2},
     Reason.MORE_PAIRS_NEEDED: {"gain": 0.006, "pairs": 4},
@@ -125,6 +126,16 @@ def test_a_verdict_of_any_kind_follows_from_its_bundle(desk: Desk, reason: Reaso
     assert found.reason is reason
     assert found.is_sound, failed(found)
     assert left_open(found) == {"signature"}
+
+
+def test_a_test_whose_pairs_were_all_interrupted_replays(desk: Desk) -> None:
+    found = replayed(desk.unsigned(0.1, interrupted=2))
+    assert (found.reason, found.bundle.case.pairs) == (Reason.TOO_NOISY, ())
+    assert found.is_sound, failed(found)
+    few = VerdictBundle.parse(VerdictPack.parse(desk.pack()).bundle)
+    few = replace(few, case=replace(few.case, interrupted=1))
+    told = replay_rule(few, measured(few), parse_report(VerdictPack.parse(desk.pack()).report))
+    assert told.mismatch is not None
 
 
 def test_a_rejection_is_signed_and_replays(desk: Desk) -> None:

@@ -214,7 +214,7 @@ class Desk:
         machine: Machine | None = None,
         chatter: int = 0,
         pairs: int = 8,
-        is_interrupted: bool = False,
+        interrupted: int = 0,
     ) -> tuple[Verdict, Dossier, Bench]:
         """Judge a candidate that is better by so much."""
         papers = dossier or dossier_of({"train.py": b"candidate"})
@@ -224,10 +224,11 @@ class Desk:
         folder = self.folder / "reports" / str(papers.proposal.id) / "sessions" / "001"
         rules = Rules(pairs=pairs, disadvantage=bench.disadvantage)
         subject = Subject.of(noise(), rules, bench.control_files, papers.files)
-        if is_interrupted:
+        if interrupted:
             self.store.tests.begin(papers.proposal.id, "subject", "conditions")
-            self.store.tests.session(papers.proposal.id)
-            self.store.tests.began(papers.proposal.id, 1)
+            for _ in range(interrupted):
+                self.store.tests.session(papers.proposal.id)
+                self.store.tests.began(papers.proposal.id, 1)
             self.store.tests.session(papers.proposal.id)
         verdict = judge(
             LoggingRunner(runner, chatter),
@@ -236,7 +237,7 @@ class Desk:
             papers.files,
             seed=SEED.value,
             settings=Settings(run_folder=folder, rules=rules),
-            earlier=Earlier(subject, (), int(is_interrupted)),
+            earlier=Earlier(subject, (), interrupted),
         )
         facts = {**verdict.evidence, **circumstances(bench, SEED)}  # type: ignore[arg-type]
         return replace(verdict, evidence=facts), papers, bench

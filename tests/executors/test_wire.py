@@ -314,7 +314,6 @@ def test_a_hostile_runner_brings_about_a_fault_of_this_side_and_nothing_else(
         + b"\n",
         raw({"kind": "noise", "project": 7, "past": [7], "files": {"a": "!"}}) + b"\n",
         raw({"kind": "noise", "project": 7, "past": [], "files": {"a": "\u00e9"}}) + b"\n",
-        raw({"kind": "noise", "project": 7, "past": [], "files": {"a": "\u00e9"}}) + b"\n",
     ],
 )
 def test_a_hostile_daemon_gets_an_error_and_the_machine_stays_free(tmp_path: Path, asked: bytes) -> None:

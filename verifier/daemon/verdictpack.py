@@ -212,7 +212,8 @@ class PackKeeper:
         )
 
     def _interrupted(self, proposal: Proposal, verdict: Verdict) -> int:
-        test = self.tests.find(proposal.id) if verdict.pairs else None
+        # A verdict with a noise comes from a test, even one in which no pair ever ended.
+        test = self.tests.find(proposal.id) if verdict.pairs or verdict.noise is not None else None
         return 0 if test is None else test.interrupted
 
     def _about(
