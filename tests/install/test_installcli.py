@@ -77,6 +77,26 @@ def test_no_secret_of_the_environment_is_shown_or_written(
         assert canary not in shown.out + shown.err
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("system", ["linux", "macos"])
+def test_an_address_of_the_storage_with_a_key_stays_in_its_file(
+    system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canary = "canary-4f1d0c"
+    (tmp_path / "storage").write_text(f"https://indexer.example/{canary}\n")
+    words = ("--print", "--system", system, "--storage-url")
+    assert install(*words, f"file:{tmp_path}/storage") == EXIT_OK
+    shown = capsys.readouterr()
+    assert canary not in shown.out + shown.err
+    assert f"file:{tmp_path}/storage" in shown.out
+    for url in (f"https://me:{canary}@indexer.example", f"https://indexer.example/?{canary}"):
+        assert install(*words, url) == EXIT_USAGE
+        shown = capsys.readouterr()
+        assert canary not in shown.out + shown.err
+    assert install(*words, "https://a.example,https://b.example/v1") == EXIT_OK
+    assert "https://a.example,https://b.example/v1" in capsys.readouterr().out.replace("</string>", "")
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at a machine with systemd")
 def test_a_dry_run_shows_the_plan_and_an_uninstall_of_nothing_has_nothing_to_do(

@@ -48,7 +48,10 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
     "--network", default="galileo", show_default=True, envvar="ARMLX_NETWORK", help="A public network."
 )
 @click.option(
-    "--storage-url", envvar="ARMLX_STORAGE_URL", help="Storage indexers instead of the network's own."
+    "--storage-url",
+    envvar="ARMLX_STORAGE_URL",
+    help="Storage indexers instead of the network's own; an address with a key in it as file:PATH, a file "
+    "that the services' accounts can read.",
 )
 @click.option(
     "--program",
@@ -154,11 +157,30 @@ def _choice(
         network=network,
         accounts=accounts,
         rpc_urls=known.rpc_urls,
-        storage_urls=known.storage_urls if storage_url else (),
+        storage_urls=_storage_words(storage_url, known.storage_urls),
         nvidia=Path("/dev/nvidiactl").exists(),
         setuid_bwrap=bwrap is not None and bool(Path(bwrap).stat().st_mode & stat.S_ISUID),
         polkit=Path("/etc/polkit-1/rules.d").is_dir(),
     )
+
+
+def _storage_words(given: str | None, named: tuple[str, ...]) -> tuple[str, ...]:
+    """What of the storage's addresses stands in the services' files and command lines, which anybody reads.
+
+    Raises:
+        UsageError: an address holds what nobody else may know.
+    """
+    if not given:
+        return ()
+    if given.startswith("file:"):
+        return (f"file:{Path(given.removeprefix('file:')).absolute()}",)
+    if any("@" in url or "?" in url for url in named):
+        raise UsageError(
+            "An address of the storage holds a name, a password or a key.",
+            meaning="It would stand in the services' files and in the list of processes.",
+            next_step="Put it into a file that the services' accounts can read: --storage-url file:PATH",
+        )
+    return named
 
 
 def _this_program() -> Path:

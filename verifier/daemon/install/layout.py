@@ -41,7 +41,7 @@ class Choice:
         network: As ``--network``.
         accounts: One or two, and whether one may sign.
         rpc_urls, storage_urls: What is written into the endpoints' file, where there is none yet, and what
-            is asked for content.
+            is asked for content: addresses without a secret, or ``file:`` and the file that holds them.
         nvidia: Whether the runner may open the devices of an NVIDIA GPU.
         setuid_bwrap: Whether bubblewrap is a set-uid program here: then it needs what ``NoNewPrivileges``
             takes away.
