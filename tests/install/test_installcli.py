@@ -174,6 +174,40 @@ def test_whose_the_program_is_and_where_a_link_leads_counts(way: Path, tmp_path:
     assert "cannot be had" in missing
 
 
+@pytest.mark.unit
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
+@pytest.mark.parametrize("kind", ["to-the-program", "to-its-folder", "by-a-second-link"])
+def test_whoever_can_change_a_link_to_the_program_is_named(way: Path, tmp_path: Path, kind: str) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    if kind == "to-its-folder":
+        (theirs / "bin").symlink_to(way.parent)
+        start = theirs / "bin" / way.name
+    else:
+        (theirs / "link").symlink_to(Path("..") / "opt" / "bin" / way.name)
+        start = theirs / "link"
+    if kind == "by-a-second-link":
+        start = way.parent / "second"
+        start.symlink_to(theirs / "link")
+    assert reach_problems([start], root=tmp_path.parent) == []
+    os.chown(theirs, 12345, 12345)
+    (problem,) = reach_problems([start], root=tmp_path.parent)
+    assert f"{theirs} belongs to user 12345" in problem
+    os.chown(theirs, 0, 0)
+    link = theirs / ("bin" if kind == "to-its-folder" else "link")
+    os.lchown(link, 12345, 12345)
+    (problem,) = reach_problems([start], root=tmp_path.parent)
+    assert f"{link} belongs to user 12345" in problem
+
+
+@pytest.mark.unit
+def test_a_program_that_links_lead_to_in_a_circle_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (problem,) = reach_problems([tmp_path / "a"], root=tmp_path.parent)
+    assert "cannot be had" in problem
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="asks what only root is asked")
 def test_a_program_in_a_closed_home_is_not_installed(
