@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +30,7 @@ from armlx_chain.errors import (
     VerifierFault,
 )
 from tests.executors.places import Place, Shelf, noise_here, published
-from tests.executors.sessions import BETTER, Notes
+from tests.executors.sessions import BETTER, Beside, Notes
 from verifier.calibrationfile import encode_noise, read_noise
 from verifier.controls import PastBest
 from verifier.executors.jobs import Facts, Job, LogPieces, Made, Order
@@ -209,6 +211,8 @@ def test_logs_of_any_bytes_arrive_whole_and_a_bomb_does_not(tmp_path: Path) -> N
     for data in (bomb, "!", "", "\u00e9", "\u0660AAA", base64.b64encode(b"no zlib").decode(), 7):
         with pytest.raises(FormatError):
             LogPieces().add({"data": data})
+    with pytest.raises(FormatError, match="empty"):
+        LogPieces().add({"data": base64.b64encode(zlib.compress(b"")).decode()})
     endless = LogPieces()
     one = parse(Made({}, b"x" * (1 << 20)).lines()[0])
     with pytest.raises(FormatError, match="too long"):
@@ -301,6 +305,57 @@ def test_a_hostile_runner_brings_about_a_fault_of_this_side_and_nothing_else(
     answers[:] = [raw({"kind": "open"}) + b"\n", garbage]
     assert session().reason is Reason.VERIFIER_FAULT
     assert (keeper.begun, keeper.pairs) == ([], [])
+
+
+ALIVE, SAY = raw({"kind": "alive"}) + b"\n", raw({"kind": "say", "text": "still at it"}) + b"\n"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("babble", [ALIVE * 100, b"x", SAY * 100], ids=["alive", "bit-by-bit", "says"])
+@pytest.mark.parametrize("at_run", [False, True])
+def test_a_runner_that_talks_and_never_answers_is_not_waited_for(
+    tmp_path: Path, babble: bytes, *, at_run: bool
+) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    project, place = published(shelf), Place(shelf, tmp_path / "home")
+    site, is_hostile = place.site(), threading.Event()
+
+    def serve(there: socket.socket) -> None:
+        with there, contextlib.suppress(OSError):
+            if not is_hostile.is_set():
+                return serve_one(Line(there), site)
+            there.recv(1 << 16)
+            if at_run:
+                there.sendall(raw({"kind": "open"}) + b"\n")
+            while True:
+                there.sendall(babble)
+                time.sleep(0.001)
+
+    def connect() -> socket.socket:
+        here, there = socket.socketpair()
+        threading.Thread(target=serve, args=(there,), daemon=True).start()
+        return here
+
+    said: list[str] = []
+    executor = RemoteExecutor(
+        connect,
+        load=lambda known: (place.load(known), ()),
+        say=said.append,
+        answer_seconds=60.0 if babble.startswith(SAY) else 3.0,
+        run_seconds=3.0,
+    )
+    bench = executor.prepare(project, None)
+    noise = bench.noise()
+    is_hostile.set()
+    keeper = Notes()
+    trial = Trial(BETTER, noise, b"s", tmp_path / "runs", lambda _: None, keeper=keeper)
+    if at_run:
+        assert Beside(lambda: bench.judge(trial)).end().reason is Reason.VERIFIER_FAULT
+    else:
+        with pytest.raises(VerifierFault, match=r"talks (and does not answer|without end)"):
+            Beside(lambda: bench.judge(trial)).end()
+    assert len(said) <= 10_000
+    assert keeper.pairs == []
 
 
 @pytest.mark.integration

@@ -259,27 +259,27 @@ class LogPieces:
     """Collects the pieces of one run's log, up to the length that a log may have."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._found = bytearray()  # a list of small pieces would take many times their length
 
     def add(self, message: Mapping[str, Any]) -> None:
         """One more piece.
 
         Raises:
-            FormatError: it is none, or the log grows too long.
+            FormatError: it is none, or empty, or the log grows too long.
         """
         reader = zlib.decompressobj()
         try:
             piece = reader.decompress(_base64(message.get("data")), LOG_PIECE)
         except zlib.error as problem:
             raise FormatError("A piece of a log is not compressed as it should be.") from problem
-        self._size += len(piece)
-        if not reader.eof or reader.unused_data or self._size > MAX_LOG_BYTES:
+        if not reader.eof or reader.unused_data or len(self._found) + len(piece) > MAX_LOG_BYTES:
             raise FormatError("A piece of a log is too long.")
-        self._pieces.append(piece)
+        if not piece:
+            raise FormatError("A piece of a log is empty.")
+        self._found += piece
 
     def whole(self) -> bytes:
-        return b"".join(self._pieces)
+        return bytes(self._found)
 
 
 def _project_tree(project: Project) -> dict[str, object]:

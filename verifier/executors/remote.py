@@ -26,7 +26,7 @@ from verifier.controls import PastBest
 from verifier.executors.interface import Bench
 from verifier.executors.jobs import MACHINE_ID, Facts, Job, LogPieces, Made, Order
 from verifier.executors.stopping import Brake
-from verifier.executors.wire import SILENCE_SECONDS, Line, read_error, text
+from verifier.executors.wire import ANSWER_SECONDS, RUN_SECONDS, SILENCE_SECONDS, Line, read_error, text
 from verifier.judgement import Contest, Trial, check_materials
 from verifier.materials import Materials
 from verifier.model import Noise, Role, RunRecord, Verdict
@@ -39,6 +39,8 @@ __all__ = ["RemoteBench", "RemoteExecutor", "connect_to"]
 _MOST_MACHINES: Final = 1024
 _REMEMBERED: Final = 48
 _CONNECT_SECONDS: Final = 10.0
+_MOST_SAID: Final = 10_000
+"""Sentences of one answer that are passed on: they end up in the daemon's log."""
 Connect = Callable[[], socket.socket]
 Load = Callable[[Project], tuple[Materials, Sequence[PastBest]]]
 
@@ -73,6 +75,8 @@ class RemoteExecutor:
         check: Refuses a calibration that is not good enough here.
         say: Gets what the machine has to say.
         patience: Seconds of silence after which the process is taken for one that hangs.
+        answer_seconds, run_seconds: Longest time until an answer, or a run, is whole, whatever is said
+            meanwhile.
     """
 
     def __init__(
@@ -83,8 +87,10 @@ class RemoteExecutor:
         check: Callable[[Noise], Noise] = lambda noise: noise,
         say: Callable[[str], None] = lambda _: None,
         patience: float = SILENCE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+        run_seconds: float = RUN_SECONDS,
     ) -> None:
-        self._talk = _Talk(connect, say, Brake(), patience)
+        self._talk = _Talk(connect, say, Brake(), patience, answer_seconds, run_seconds)
         self._load = load
         self._check = check
 
@@ -141,9 +147,19 @@ class RemoteExecutor:
 class _Talk:
     """Conversations with the process that makes the runs."""
 
-    def __init__(self, connect: Connect, say: Callable[[str], None], brake: Brake, patience: float) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        say: Callable[[str], None],
+        brake: Brake,
+        patience: float,
+        answer_seconds: float,
+        run_seconds: float,
+    ) -> None:
         self._connect = connect
         self._patience = patience
+        self._answer_seconds = answer_seconds
+        self.run_seconds = run_seconds
         self.say = say
         self.brake = brake
 
@@ -170,7 +186,11 @@ class _Talk:
         Raises:
             ArmlxError: the other side's error, or one of the wire.
         """
-        while (message := receive(line))["kind"] == "say":
+        until, said = time.monotonic() + self._answer_seconds, 0
+        while (message := receive(line, until))["kind"] == "say":
+            said += 1
+            if said > _MOST_SAID:
+                raise VerifierFault("The process that makes the runs talks without end.")
             self.say(plain(text(message, "text")))
         if message["kind"] != kind:
             raise VerifierFault(f"The runner answered {plain(message['kind'], 40)!r} in place of {kind}.")
@@ -187,15 +207,18 @@ class _HangsUp:
         self._line.hang_up()
 
 
-def receive(line: Line) -> dict[str, Any]:
+def receive(line: Line, until: float) -> dict[str, Any]:
     """The next message but signs of life; what is none is the other side's fault.
+
+    Args:
+        until: See ``Line.receive``.
 
     Raises:
         ArmlxError: the other side's error.
-        VerifierFault: it is gone, or does not speak this language.
+        VerifierFault: it is gone or too late, or does not speak this language.
     """
     try:
-        while (message := line.receive())["kind"] == "alive":
+        while (message := line.receive(until))["kind"] == "alive":
             continue
     except FormatError as strange:
         raise _nonsense(strange) from strange
@@ -260,7 +283,7 @@ class RemoteBench:
         return self.contest.subject(files, noise)
 
     def judge(self, trial: Trial) -> Verdict:
-        runner = _RemoteRunner()
+        runner = _RemoteRunner(self.talk.run_seconds)
 
         def noted(what: Progress) -> None:
             if what.record is not None:
@@ -295,8 +318,9 @@ class RemoteBench:
 class _RemoteRunner:
     """A session's runner: one order at a time over the session's conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_seconds: float) -> None:
         self.line: Line | None = None
+        self._most_seconds = most_seconds
         self.seconds = 0.0
         """How long the last run took, by this side's clock: what is planned with is not taken from others."""
         self._lock = threading.Lock()
@@ -323,7 +347,8 @@ class _RemoteRunner:
     def _made(self, line: Line) -> Made:
         pieces = LogPieces()
         try:
-            while (message := receive(line))["kind"] == "log":
+            until = time.monotonic() + self._most_seconds
+            while (message := receive(line, until))["kind"] == "log":
                 pieces.add(message)
             return Made(_part(message, "record"), pieces.whole())
         except FormatError as strange:

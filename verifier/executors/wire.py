@@ -12,6 +12,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,8 +33,10 @@ from armlx_chain.protocol.strict_json import TreeLimits, read_json
 from verifier.report import plain
 
 __all__ = [
+    "ANSWER_SECONDS",
     "BEAT_SECONDS",
     "LINE_BYTES",
+    "RUN_SECONDS",
     "SILENCE_SECONDS",
     "Line",
     "error_tree",
@@ -50,6 +53,10 @@ BEAT_SECONDS: Final = 20.0
 """How often a process says that it is still at work for somebody."""
 SILENCE_SECONDS: Final = 300.0
 """One that says nothing for so long hangs, or was stopped."""
+ANSWER_SECONDS: Final = 24 * 3600.0
+"""No preparation and no calibration takes so long, whatever signs of life there are meanwhile."""
+RUN_SECONDS: Final = 4 * 3600.0
+"""Nor does a single run with its evaluation."""
 _CHUNK: Final = 1 << 16
 _LIMITS: Final = TreeLimits(string_bytes=LINE_BYTES, list_items=4096, object_members=4096, depth=12)
 _SENTENCE: Final = 2000
@@ -177,15 +184,21 @@ class Line:
         except OSError as gone:
             raise _gone() from gone
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self, until: float | None = None) -> dict[str, Any]:
         """The next message, whenever it comes within what ``bound`` allows.
 
+        Args:
+            until: When this side has waited long enough, by ``time.monotonic``; a message that arrives bit by
+                bit is no more waited for than silence. ``None`` for never.
+
         Raises:
-            VerifierFault: the other side is gone, or silent for too long.
+            VerifierFault: the other side is gone, or silent for too long, or it is too late.
             FormatError: what came is no message.
         """
         seen = 0
+        _be_in_time(until)
         while (end := self._rest.find(b"\n", seen)) < 0:
+            _be_in_time(until)
             seen = len(self._rest)
             if len(self._rest) > LINE_BYTES:
                 raise FormatError("The other side sent a line that is too long.")
@@ -213,6 +226,15 @@ class Line:
         """Give the connection back."""
         self.hang_up()
         self._socket.close()
+
+
+def _be_in_time(until: float | None) -> None:
+    if until is not None and time.monotonic() > until:
+        raise VerifierFault(
+            "The process that makes the runs talks and does not answer.",
+            meaning="It hangs, or was changed. A pair whose candidate was under way counts as interrupted.",
+            next_step="Look at what it does; end armlx-validator worker and start it again.",
+        )
 
 
 def _silent() -> VerifierFault:
