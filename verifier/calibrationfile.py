@@ -213,8 +213,7 @@ def read_noise(tree: Any) -> Noise:
         found = _noise(tree)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as problem:
         raise VerifierFault(f"A calibration is damaged ({problem}).") from problem
-    texts = (found.hardware_class, found.environment, found.shortcut or "")
-    if not all(isinstance(text, str) for text in texts):
+    if not _has_texts(found):
         raise VerifierFault("A calibration is damaged: it names no class or environment.")
     return found
 
@@ -268,10 +267,15 @@ def recorded_noise(tree: Mapping[str, Any]) -> Noise:
         noise = _figures(tree)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as problem:
         raise FormatError(f"The noise record is damaged ({problem}).") from problem
-    texts = (noise.hardware_class, noise.environment, noise.shortcut or "")
-    if noise.s < 0 or noise.seed_spread < 0 or not all(isinstance(text, str) for text in texts):
+    if noise.s < 0 or noise.seed_spread < 0 or not _has_texts(noise):
         raise FormatError("The noise record's figures contradict each other.")
     return noise
+
+
+def _has_texts(noise: Noise) -> bool:
+    """Whether what should be text is; a shortcut may also be ``None``, but not merely false."""
+    texts = (noise.hardware_class, noise.environment, "" if noise.shortcut is None else noise.shortcut)
+    return all(isinstance(text, str) for text in texts)
 
 
 def _noise(tree: dict[str, Any]) -> Noise:

@@ -222,3 +222,11 @@ def test_the_baseline_is_the_control_of_these_verdicts(signed: VerdictPack) -> N
     about = VerdictBundle.parse(signed.bundle).case.about
     assert about.control_root == about.snapshot_root == CONTROL
     assert replay(signed).outcome is Outcome.REPRODUCED
+
+
+@pytest.mark.parametrize("shortcut", [False, 0, [], {}])
+def test_a_noise_whose_shortcut_is_no_text_is_no_noise_and_no_crash(
+    signed: VerdictPack, shortcut: object
+) -> None:
+    with pytest.raises(FormatError, match="noise"):
+        forged(signed, lambda bundle: _noise(bundle, shortcut=shortcut))

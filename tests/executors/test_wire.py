@@ -173,6 +173,10 @@ def _pour(into: socket.socket, count: int) -> None:
         {"reference_seconds": ["-1.0", "3.0", "3.0"]},
         {"steps": ["9" * 4000, "9" * 4000]},
         {"steps": ["-1", "10"]},
+        {"shortcut": False},
+        {"shortcut": 0},
+        {"shortcut": []},
+        {"environment": None},
     ],
 )
 def test_a_calibration_with_figures_that_no_machine_has_is_none(
