@@ -47,8 +47,8 @@ class Fleet:
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
         return self._sites[job.machine].noise(job, say, brake)
 
-    def open(self, job: Job, say: Say) -> Work:
-        return self._sites[job.machine].open(job, say)
+    def open(self, job: Job, say: Say, brake: Brake) -> Work:
+        return self._sites[job.machine].open(job, say, brake)
 
 
 @contextmanager

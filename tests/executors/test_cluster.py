@@ -27,6 +27,7 @@ from verifier.executors.cluster import Cluster
 from verifier.executors.jobs import Job
 from verifier.executors.membership import serve_cluster
 from verifier.executors.server import Server, listen
+from verifier.executors.stopping import Brake
 from verifier.model import Outcome, Reason
 
 pytestmark = pytest.mark.integration
@@ -139,7 +140,7 @@ def test_a_machine_that_is_lost_voids_its_pair_and_nobody_takes_its_session_over
     session = Beside(lambda: judged(bench, tmp_path / "runs", files=SAME, keeper=keeper))
     until(lambda: slow.started().count("pair-01-candidate candidate") > runs)
     with pytest.raises(AcceleratorBusy):
-        world.cluster.open(Job("session", world.project, slow.machine), lambda _: None)
+        world.cluster.open(Job("session", world.project, slow.machine), lambda _: None, Brake())
     slow.kill()
     verdict = session.end()
     assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, Reason.VERIFIER_FAULT)

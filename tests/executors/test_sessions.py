@@ -13,7 +13,7 @@ import pytest
 
 from armlx_chain.chain.contracts import Project
 from armlx_chain.errors import AcceleratorBusy, Interrupted, UsageError, VerifierFault
-from tests.executors.places import Place, Shelf, noise_here, published
+from tests.executors.places import Nap, Place, Shelf, noise_here, published
 from tests.executors.processes import Member, behind, until
 from tests.executors.sessions import BETTER, SAME, Beside, Notes, judged
 from verifier.executors.interface import Bench
@@ -153,7 +153,7 @@ def test_when_the_daemon_hangs_up_its_run_is_ended_and_the_machine_is_free(
     assert running.wait(60)
     assert executor.machines() == (), "one session a machine"
     with pytest.raises(AcceleratorBusy):
-        site.open(Job("session", project), lambda _: None)
+        site.open(Job("session", project), lambda _: None, Brake())
     executor.kill()
     with pytest.raises(Interrupted):
         session.end()
@@ -186,10 +186,34 @@ def test_when_the_daemon_hangs_up_a_calibration_is_ended_and_no_later_job_with_i
     place.seconds = 0.0
     brake = Brake()
     site.noise(Job("noise", project), lambda _: None, brake)
-    work = site.open(Job("session", project, control=control, files=BETTER), lambda _: None)
+    work = site.open(Job("session", project, control=control, files=BETTER), lambda _: None, Brake())
     brake.kill()  # of the job before, whose daemon hangs up only now
     assert work.run(Order(Role.CONTROL, "pair-01", None, b"s")).record["ending"] == "graph"
     work.close()
+
+
+def test_when_the_daemon_hangs_up_what_is_prepared_for_its_session_is_ended(
+    shelf: Shelf, project: Project, tmp_path: Path
+) -> None:
+    running, place = threading.Event(), Place(shelf, tmp_path / "there")
+    control = str(place.load(project).control_root)
+
+    def prepare(known: Project, past: object, brake: Brake, _say: object) -> Prepared:
+        nap = Nap()
+        brake.reach(nap)
+        running.set()
+        nap.sleep(600.0)
+        raise AssertionError("nobody ended it")
+
+    site = Site(place.machine, prepare=prepare, noise=noise_here, scratch=tmp_path / "scratch")
+    here, there = socket.socketpair()
+    served = Beside(lambda: serving(there, site))
+    line = Line(here)
+    line.send_line(Job("session", project, control=control).encode())
+    assert running.wait(60)
+    line.close()
+    served.end()
+    assert site.machines() == ((place.machine, True),)
 
 
 def test_a_process_at_work_says_so_and_one_that_says_nothing_is_not_waited_for(
@@ -233,7 +257,7 @@ def test_another_control_on_the_machine_than_here_is_no_session(
     site = Place(shelf, tmp_path / "there").site()
     site.prepare(Job("prepare", project), lambda _: None, Brake())
     with pytest.raises(VerifierFault, match="would measure against"):
-        site.open(Job("session", project, control="0g:0x" + "33" * 32), lambda _: None)
+        site.open(Job("session", project, control="0g:0x" + "33" * 32), lambda _: None, Brake())
     assert site.machines()[0][1], "it is free again"
 
 

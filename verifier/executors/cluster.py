@@ -127,9 +127,11 @@ class Cluster:
     def noise(self, job: Job, say: Say, brake: Brake) -> Noise:
         return read_noise(self._answer(job, brake, "noise").get("noise"))
 
-    def open(self, job: Job, say: Say) -> ClusterWork:
+    def open(self, job: Job, say: Say, brake: Brake) -> ClusterWork:
         work = self._begin(job)
         try:
+            kills = Kills(work)
+            brake.reach(kills)
             work.expect("open")
         except BaseException:
             work.close()

@@ -225,7 +225,7 @@ class _Conversation:
         self._line.send("noise", noise=encode_noise(noise))
 
     def _session(self) -> None:
-        work = self._backend.open(self._job, self._say)
+        work = self._backend.open(self._job, self._say, self._brake)
         try:
             killed = _Kills(work)
             self._brake.reach(killed)

@@ -64,8 +64,8 @@ class Backend(Protocol):
         """The machine's calibration; ``brake`` ends a measurement."""
         ...
 
-    def open(self, job: Job, say: Say) -> Work:
-        """Begin a session."""
+    def open(self, job: Job, say: Say, brake: Brake) -> Work:
+        """Begin a session; ``brake`` ends what has to be prepared for it first, and then nothing more."""
         ...
 
 
@@ -102,10 +102,11 @@ class Site:
             braked = self._brake.session(prepared.runner, None)
             return self._noise(prepared.with_runner(braked), say)
 
-    def open(self, job: Job, say: Say) -> Work:
+    def open(self, job: Job, say: Say, brake: Brake) -> Work:
         self._take()
         try:
-            prepared = self._ready(job, say)
+            with self._pulled(brake):
+                prepared = self._ready(job, say)
             _same_control(str(prepared.materials.control_root), job.control)
             return _Session(prepared, job, self._brake, self._turn, self._scratch / secrets.token_hex(8))
         except BaseException:
@@ -120,13 +121,21 @@ class Site:
     def _busy(self, brake: Brake) -> Iterator[None]:
         """This machine for one job, which ``brake`` ends as long as it lasts."""
         self._take()
+        try:
+            with self._pulled(brake):
+                yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _pulled(self, brake: Brake) -> Iterator[None]:
+        """As long as this lasts ``brake`` ends what runs here."""
         pulls = _Pulls(self._brake)
         try:
             brake.reach(pulls)
             yield
         finally:
             pulls.let_go()
-            self._turn.release()
 
     def _take(self) -> None:
         if not self._turn.acquire(blocking=False):

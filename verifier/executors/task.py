@@ -119,7 +119,7 @@ class _Task:
                 log.warning("what ran could not be ended: %s", survives.message)
 
     def _session(self) -> bytes:
-        work = self._backend.open(self._job, _log)
+        work = self._backend.open(self._job, _log, self._brake)
         try:
             kills = _Kills(work.kill)
             self._brake.reach(kills)
