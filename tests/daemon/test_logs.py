@@ -247,6 +247,13 @@ def test_what_is_called_a_credential_is_hidden(text: str) -> None:
     assert HIDDEN in shown
 
 
+def test_a_short_password_of_an_endpoint_is_hidden_where_it_stands_alone() -> None:
+    redactor = Redactor(addresses=["https://user:p%40ss1@rpc.example/rpc"])
+    for text in ("user:p%40ss1@rpc.example is no address", "login with p@ss1 was refused"):
+        assert "ss1" not in redactor.clean(text)
+    assert redactor.clean("the rpc of a user") == "the rpc of a user"
+
+
 def test_secret_variables_are_those_whose_names_say_so() -> None:
     environment = {
         "ETH_PASSWORD": "a passphrase", "AWS_SECRET_ACCESS_KEY": "0123456789", "PATH": "/usr/bin:/bin",

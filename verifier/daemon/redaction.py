@@ -117,8 +117,11 @@ def _secret_parts(address: str) -> set[str]:
     pieces += [path, *(piece for piece in path.split("/") if len(piece) >= 8)]
     pieces += [value for pair in parts.query.split("&") for value in pair.partition("=")[2::2]]
     found = {piece for piece in pieces if len(piece) >= _SHORTEST and piece != host}
-    # Words such as "rpc" or "v1" in a path are nobody's key and stand in other texts.
-    return {text for piece in found for text in (piece, unquote(piece)) if len(text) >= 8}
+    # Words such as "rpc" or "v1" in a path are nobody's key and stand in other texts; a password is one.
+    long = {text for piece in found for text in (piece, unquote(piece)) if len(text) >= 8}
+    return long | {
+        text for text in (parts.password or "", unquote(parts.password or "")) if len(text) >= _SHORTEST
+    }
 
 
 def _bare_address(text: str) -> str:
