@@ -24,6 +24,8 @@ from verifier.verdict.constants import CALIBRATION_DAYS
 VERSION: Final = 2
 _FIRST_VERSION: Final = 1
 _MAX_FILE_BYTES: Final = 1 << 20
+_MAX_NOISE_BYTES: Final = 64 << 10
+"""Of another machine's calibration: it stands in every verdict's bundle."""
 _TOO_MANY: Final = 1 << 63
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _AHEAD: Final = timedelta(minutes=10)
@@ -215,6 +217,8 @@ def read_noise(tree: Any) -> Noise:
         raise VerifierFault(f"A calibration is damaged ({problem}).") from problem
     if not _has_texts(found):
         raise VerifierFault("A calibration is damaged: it names no class or environment.")
+    if len(json.dumps(encode_noise(found))) > _MAX_NOISE_BYTES:
+        raise VerifierFault("A calibration is damaged: it is longer than that of any machine.")
     return found
 
 

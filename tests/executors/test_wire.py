@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from verifier.executors.remote import RemoteExecutor
 from verifier.executors.server import serve_one
 from verifier.executors.stopping import Brake
 from verifier.executors.wire import LINE_BYTES, Line, error_tree, parse, read_error, to_line
+from verifier.hardware import EnvironmentFacts
 from verifier.judgement import Trial
 from verifier.model import Reason, Role, Verdict
 from verifier.records import record_tree
@@ -83,6 +85,10 @@ def PROJECT(factory: pytest.TempPathFactory) -> Any:
 def test_orders_and_facts_come_out_as_they_went_in(deadline: float | None) -> None:
     order = Order(Role.CANDIDATE, "pair-01", deadline, b"\x01" * 32)
     assert Order.read(parse(to_line("run", **order.tree()))) == order
+    known = {"system": "x" * (1 << 16)}
+    much = replace(FACTS, environment=EnvironmentFacts(known).digest, environment_facts=known)
+    with pytest.raises(FormatError, match="longer"):
+        Facts.read(parse(to_line("facts", facts=much.tree()))["facts"])
     facts = replace(FACTS, notices=("one", "two"))
     assert Facts.read(parse(to_line("facts", facts=facts.tree()))["facts"]) == facts
 
@@ -177,6 +183,8 @@ def _pour(into: socket.socket, count: int) -> None:
         {"shortcut": 0},
         {"shortcut": []},
         {"environment": None},
+        {"runs": 4096, "scores": ["9" * 40] * 4096},
+        {"hardware_class": "x" * (1 << 16)},
     ],
 )
 def test_a_calibration_with_figures_that_no_machine_has_is_none(
@@ -224,6 +232,9 @@ def test_logs_of_any_bytes_arrive_whole_and_a_bomb_does_not(tmp_path: Path) -> N
             endless.add(one)
 
 
+NO_LOG = sha256(b"").hexdigest()
+
+
 @pytest.mark.unit
 def test_a_record_is_kept_only_with_its_own_log_and_of_the_run_that_was_ordered(tmp_path: Path) -> None:
     order = Order(Role.CANDIDATE, "pair-01", None, b"s")
@@ -237,10 +248,22 @@ def test_a_record_is_kept_only_with_its_own_log_and_of_the_run_that_was_ordered(
             for count in ("9" * 4000, 1 << 63, -1, True, None)
         ),
         ({**record_tree(record(Role.CANDIDATE)), "steps": "9" * 4000}, b""),
+        *(
+            ({**record_tree(record(Role.CANDIDATE)), "logSha256": NO_LOG, **long}, b"")
+            for long in (
+                {"detail": "x" * (1 << 20)},
+                {"clock": "x" * (1 << 16)},
+                {"printedMetric": "x" * (1 << 16)},
+                {"disturbances": ("x",) * 4096 * 4},
+                {"anomalies": ("x" * (1 << 16),)},
+            )
+        ),
     ):
         with pytest.raises(VerifierFault):
             Made(tree, log).keep(order, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    good = {**record_tree(record(Role.CANDIDATE)), "logSha256": NO_LOG, "detail": "x" * 80_000}
+    assert Made(good, b"").keep(order, tmp_path / "run").detail == "x" * 80_000
 
 
 # --- hostile ends -----------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,11 @@ __all__ = ["MACHINE_ID", "Facts", "Job", "LogPieces", "Made", "Order"]
 MAX_LOG_BYTES: Final = 33 << 20
 """The sandbox ends a program whose log is longer than 32 MiB."""
 LOG_PIECE: Final = 1 << 20
+_FACTS_BYTES: Final = 64 << 10
+_RECORD_BYTES: Final = 32 << 10
+"""Of a run's record without its detail, so that those of a whole test fit into a verdict's bundle."""
+_DETAIL_BYTES: Final = 256 << 10
+"""Of the sentence about its ending, in which a program's own words may stand; a bundle holds less of it."""
 _HASHES: Final = (
     "protocol_hash",
     "repo_snapshot_hash",
@@ -162,6 +168,8 @@ class Facts:
 def _environment_facts(found: object, digest: str) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise FormatError("The environment's facts are none.")
+    if sum(len(name) + len(value) for name, value in found.items()) > _FACTS_BYTES:
+        raise FormatError("The environment's facts are longer than those of any machine.")
     if found and EnvironmentFacts(found).digest != digest:
         raise FormatError("The environment's facts do not have the digest that is stated.")
     return found
@@ -245,6 +253,8 @@ class Made:
             record = read_record(self.record, path)
         except FormatError as problem:
             raise VerifierFault(f"A machine sent what is no record of a run: {problem.message}") from problem
+        if _size(replace(record, detail="")) > _RECORD_BYTES or len(record.detail) > _DETAIL_BYTES:
+            raise VerifierFault("A machine sent a record that is longer than that of any run.")
         if hashlib.sha256(self.log).hexdigest() != record.log_sha256 or record.role is not order.role:
             raise VerifierFault("A machine sent the record of another run, or another log.")
         try:
@@ -253,6 +263,10 @@ class Made:
         except OSError as problem:
             raise VerifierFault(f"{path} cannot be written ({problem.strerror}).") from problem
         return record
+
+
+def _size(record: RunRecord) -> int:
+    return len(json.dumps(record_tree(record)))
 
 
 class LogPieces:
