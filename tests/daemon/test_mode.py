@@ -98,6 +98,19 @@ def test_three_refuted_in_a_row_end_live_mode_until_a_new_gold_run(database: sql
     assert modes.current() is Mode.LIVE, "the row begins anew"
 
 
+def test_further_refuted_ones_do_not_make_a_gold_run_void_that_passed_since(
+    database: sqlite3.Connection,
+) -> None:
+    modes = live(database)
+    for number in range(REFUTED_IN_A_ROW):
+        modes.note_verdict(number, "refuted", key=HERE)
+    modes.gold(True, "as calibrated", HERE)
+    modes.note_verdict(REFUTED_IN_A_ROW, "refuted", key=HERE)
+    assert "0, 1, 2, 3" in modes.why()
+    modes.go_live()
+    assert keeper(database).current() is Mode.LIVE
+
+
 @pytest.mark.parametrize(("between", "mode"), [
     ("reproduced", Mode.LIVE), ("unimproved", Mode.LIVE), ("undecided", Mode.DRY),
 ])  # fmt: skip
@@ -203,7 +216,7 @@ def test_every_history_of_events_ends_in_the_mode_that_a_small_model_gives(
             row = set() if what in ("reproduced", "unimproved") else row - {number}
             row |= {number} if what == "refuted" else set()
             if what == "refuted" and len(row) >= 3:
-                is_live = has_gold = False
+                is_live, has_gold = False, has_gold and not is_live
         assert keeper(database).current() is (Mode.LIVE if is_live else Mode.DRY), (what, number)
     database.close()
 

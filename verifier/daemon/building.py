@@ -40,6 +40,7 @@ from verifier.session import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
+    from armlx_chain.chain.frontier import FrontierReader
     from armlx_chain.chain.sender import TxSender
     from armlx_chain.signing.signer import Signer
     from verifier.executors.interface import Executor
@@ -133,8 +134,9 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
         say=talk.say,
         as_json=app.as_json,
     )
-    shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard)
-    keeper = build_housekeeper(app, service, store, settler, sender, guard, choice.service)
+    frontier = _frontier(app)
+    shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard, frontier)
+    keeper = build_housekeeper(app, service, store, settler, sender, guard, frontier, choice.service)
     daemon = Daemon(
         passes=shop.validator(executor, drain),
         chores=lambda: keeper.run(app.rpc.block("latest").timestamp),
@@ -164,6 +166,7 @@ class _Shop:
     store: FindingStore
     service: Service
     guard: SingleSignGuard
+    frontier: FrontierReader
 
     def validator(self, executor: Executor, drain: Drain) -> Validator:
         agreement = _agreement(self.choice)
@@ -244,7 +247,6 @@ class _Shop:
         )
 
     def _library(self) -> Library:
-        from armlx_chain.chain.frontier import FrontierReader
         from armlx_chain.storage.fetch import open_storage
         from verifier.daemon.copyindex import CopyIndex
 
@@ -253,13 +255,7 @@ class _Shop:
             storage=self.app.storage,
             again=open_storage(list(network.storage_urls), None),
             copies=CopyIndex(home / "copies.sqlite", chain=self._chain(), ledger=network.proposal_ledger),
-            frontier=FrontierReader(
-                self.app.rpc,
-                ledger=network.proposal_ledger,
-                registry=network.project_registry,
-                multicall=network.multicall3,
-                depth=network.confirmations,
-            ),
+            frontier=self.frontier,
         )
 
     def events(self) -> Events:
@@ -300,6 +296,20 @@ class _Shop:
             require_whole(lost, self.signer.address)
 
         return check
+
+
+def _frontier(app: App) -> FrontierReader:
+    """All proposals, as deep as they count; one reader for everybody, because each keeps every record."""
+    from armlx_chain.chain.frontier import FrontierReader
+
+    network = app.settings.network
+    return FrontierReader(
+        app.rpc,
+        ledger=network.proposal_ledger,
+        registry=network.project_registry,
+        multicall=network.multicall3,
+        depth=network.confirmations,
+    )
 
 
 def _agreement(choice: RunChoice) -> Agreement | None:

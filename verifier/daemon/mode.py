@@ -187,7 +187,9 @@ class ModeKeeper:
                 listed = ", ".join(str(number) for number in row)
                 self._go_dry(
                     f"{len(row)} proposals in a row were refuted ({listed}): look at their reports before "
-                    "anything is sent. " + _HOW
+                    "anything is sent. " + _HOW,
+                    # Otherwise whoever goes on cheating could make every gold run void.
+                    keeps_gold=True,
                 )
 
     def gold(self, passed: bool, sentence: str, key: str) -> None:
@@ -265,7 +267,14 @@ class ModeKeeper:
         ).fetchall()
         return [int(number) for (number,) in rows]
 
-    def _go_dry(self, sentence: str) -> None:
+    def _go_dry(self, sentence: str, *, keeps_gold: bool = False) -> None:
+        """Args:
+        keeps_gold: Where it is dry already, a gold run that passed since then still counts.
+        """
+        row = self._row()
+        if keeps_gold and row is not None and row[0] == Mode.DRY:
+            self._write(Mode.DRY, sentence, row[2])
+            return
         count = self._db.execute(
             "SELECT COUNT(*) FROM gold WHERE chain = ? AND ledger = ? AND account = ?", self._where
         ).fetchone()[0]

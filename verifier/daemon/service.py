@@ -19,6 +19,7 @@ from verifier.daemon.usage import Usage
 
 if TYPE_CHECKING:
     from armlx_chain.chain.contracts import Proposal
+    from armlx_chain.chain.frontier import FrontierReader
     from armlx_chain.chain.sender import TxSender
     from armlx_chain.cli.context import App
     from armlx_chain.signing.guard import SingleSignGuard
@@ -113,6 +114,7 @@ def build_housekeeper(
     settler: Settler,
     sender: TxSender,
     guard: SingleSignGuard,
+    frontier: FrontierReader,
     choice: ServiceChoice,
 ) -> Housekeeper:
     """The chores of a validator."""
@@ -137,10 +139,10 @@ def build_housekeeper(
         return guard.recorded(key) is not None
 
     readings = Readings(
-        frontier=app.frontier.read,
-        holdings=lambda frontier: read_holdings(
+        frontier=frontier.read,
+        holdings=lambda known: read_holdings(
             ManyReader(app.rpc, network.multicall3),
-            frontier.projects.values(),
+            known.projects.values(),
             account,
             ledger=network.proposal_ledger,
         ),

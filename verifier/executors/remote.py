@@ -75,8 +75,8 @@ class RemoteExecutor:
         check: Refuses a calibration that is not good enough here.
         say: Gets what the machine has to say.
         patience: Seconds of silence after which the process is taken for one that hangs.
-        answer_seconds, run_seconds: Longest time until an answer, or a run, is whole, whatever is said
-            meanwhile.
+        answer_seconds: Longest time until an answer is whole, whatever is said meanwhile.
+        run_seconds: The same of a run, beyond its deadline.
     """
 
     def __init__(
@@ -340,14 +340,13 @@ class _RemoteRunner:
         with self._lock:
             began = time.monotonic()
             self.line.send("run", **order.tree())
-            made = self._made(self.line)
+            made = self._made(self.line, self._most_seconds + (deadline_seconds or 0.0))
             self.seconds = time.monotonic() - began
         return made.keep(order, run_folder)
 
-    def _made(self, line: Line) -> Made:
-        pieces = LogPieces()
+    def _made(self, line: Line, most_seconds: float) -> Made:
+        pieces, until = LogPieces(), time.monotonic() + most_seconds
         try:
-            until = time.monotonic() + self._most_seconds
             while (message := receive(line, until))["kind"] == "log":
                 pieces.add(message)
             return Made(_part(message, "record"), pieces.whole())

@@ -56,7 +56,7 @@ SILENCE_SECONDS: Final = 300.0
 ANSWER_SECONDS: Final = 24 * 3600.0
 """No preparation and no calibration takes so long, whatever signs of life there are meanwhile."""
 RUN_SECONDS: Final = 4 * 3600.0
-"""Nor does a single run with its evaluation."""
+"""Nor does what comes on top of a run's deadline: its start and its evaluation."""
 _CHUNK: Final = 1 << 16
 _LIMITS: Final = TreeLimits(string_bytes=LINE_BYTES, list_items=4096, object_members=4096, depth=12)
 _SENTENCE: Final = 2000
