@@ -47,9 +47,9 @@ STRANGER = to_checksum_address("0x" + "5e" * 20)
 CRANKER = to_checksum_address("0x" + "c7" * 20)
 STORMY = Rates(chain=0.004, storage=0.02, sandbox=0.004, kill=0.0006, drain=0.001)
 log = logging.getLogger(__name__)
-GROWTH_BYTES, GROWTH_PER_PROPOSAL = 4 << 20, 6 << 10
+GROWTH_BYTES, GROWTH_PER_PROPOSAL = 2 << 20, 2 << 10
 """Memory of our packages may grow by so much between a third of the soak and its end, and by so much for each
-proposal that the ledger holds more by then (the frontier keeps every record)."""
+validator and each proposal that the ledger holds more by then (the frontier keeps every record)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,8 @@ class Soak:
         if not self._memory or not self._memory[-1].ours:
             return []
         early, late = self._memory[max(0, self.plan.days // 3 - 1)], self._memory[-1]
-        allowed = GROWTH_BYTES + GROWTH_PER_PROPOSAL * (late.proposals - early.proposals)
+        more = (late.proposals - early.proposals) * self.plan.validators
+        allowed = GROWTH_BYTES + GROWTH_PER_PROPOSAL * more
         grown = late.ours - early.ours
         return [f"memory grew by {grown} bytes, {allowed} are allowed"] if grown > allowed else []
 

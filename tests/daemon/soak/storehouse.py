@@ -25,7 +25,8 @@ class Storehouse:
     def put(self, data: bytes, *, after: float = 0.0) -> Root:
         """Content that is there now, or after a while."""
         root = root_of(data)
-        self._content.setdefault(root.digest, (self._clock() + after, data))
+        # A copy of its own: what lies here must not count as memory of whoever made the bytes.
+        self._content.setdefault(root.digest, (self._clock() + after, bytes(bytearray(data))))
         return root
 
     def find(self, root: Root) -> bytes | None:
