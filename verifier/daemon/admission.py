@@ -127,7 +127,8 @@ class Admission:
 
         At least one while any time is left, so that a project whose pairs are longer than a day's share is
         judged all the same, slowly: how many pairs a session runs is no part of the decision, and a test goes
-        on where it stopped. So a day's share is exceeded by one pair at most.
+        on where it stopped. So a day's share is exceeded by one pair at most, and by one that is voided or
+        repeated beside it.
 
         Args:
             pair_seconds: What a pair takes here; ``None`` if nobody knows.
