@@ -61,7 +61,9 @@ class Tried:
         if not decided_by_a_score(self.variant) or self.trusted is None:
             return True
         if self.claimed is None:
-            return self.verdict.mean_gain is None or self.verdict.mean_gain < WORTH
+            # It claims no figure that could be wonderful; an honest program's gain is noise as well.
+            noise = 0.0 if self.verdict.noise is None else 2 * float(self.verdict.noise.s)
+            return self.verdict.mean_gain is None or self.verdict.mean_gain < WORTH + noise
         return self.variant.facts["shows"] != "score" or self.trusted > self.claimed + WORTH / 2
 
 
@@ -234,6 +236,10 @@ class Docket:
             # Beside another trial, on a busy machine: it counts once it has been seen alone, with all pairs.
             with self._turns.alone():
                 found = try_cheat(self._court, cheat, self._place(f"{cheat.name}-alone"))
+        if found.right and found.seen_through and found.works is False:
+            # Whether it works bare is luck at so few steps; that it can is what has to be seen.
+            with self._turns.alone():
+                found = try_cheat(self._court, cheat, self._place(f"{cheat.name}-again"))
         return found
 
     def _place(self, name: str) -> Path:
