@@ -64,6 +64,10 @@ class App:
     @functools.cached_property
     def frontier(self) -> FrontierReader:
         """All projects and proposals; later looks read only what changed."""
+        return self.frontier_at(0)
+
+    def frontier_at(self, depth: int) -> FrontierReader:
+        """A reader of its own, of what has so many confirmations."""
         from armlx_chain.chain.frontier import FrontierReader
 
         network = self.settings.network
@@ -72,6 +76,7 @@ class App:
             ledger=network.proposal_ledger,
             registry=network.project_registry,
             multicall=network.multicall3,
+            depth=depth,
         )
 
     @functools.cached_property

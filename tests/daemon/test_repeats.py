@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import armlx_chain.cli.reproduce
-from tests.daemon.test_continuing import BEGAN, pair, report_of, runs_made, store_at
-from tests.daemon.test_pass import close_all, step_of, validate
+from tests.daemon.test_continuing import BEGAN, machine, pair, report_of, runs_made, store_at
+from tests.daemon.test_pass import step_of, validate
 from tests.daemon.test_redraw import Failing, prepared_with
-from tests.faults import simulated
 from tests.faults.processes import Job, Launcher
 from tests.faults.tinyworld import TinyWorld
 from verifier.judging import Prepared
 from verifier.model import Role
 
-
-@pytest.fixture(autouse=True)
-def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(armlx_chain.cli.reproduce, "prepare_here", simulated.prepare)
-    monkeypatch.setattr(armlx_chain.cli.reproduce, "noise_of", simulated.noise)
-    simulated.runs.clear()
-    yield
-    if "world" in request.fixturenames:
-        close_all(request.getfixturevalue("world"))
+__all__ = ["machine"]
 
 
 @pytest.mark.unit

@@ -134,7 +134,8 @@ def build(app: App, signer: Signer, choice: RunChoice, talk: Talk) -> Building:
         say=talk.say,
         as_json=app.as_json,
     )
-    frontier = _frontier(app)
+    # One reader for everybody: each keeps every record.
+    frontier = app.frontier_at(app.settings.network.confirmations)
     shop = _Shop(app, signer, choice, talk, contracts, sender, settler, store, service, guard, frontier)
     keeper = build_housekeeper(app, service, store, settler, sender, guard, frontier, choice.service)
     daemon = Daemon(
@@ -296,20 +297,6 @@ class _Shop:
             require_whole(lost, self.signer.address)
 
         return check
-
-
-def _frontier(app: App) -> FrontierReader:
-    """All proposals, as deep as they count; one reader for everybody, because each keeps every record."""
-    from armlx_chain.chain.frontier import FrontierReader
-
-    network = app.settings.network
-    return FrontierReader(
-        app.rpc,
-        ledger=network.proposal_ledger,
-        registry=network.project_registry,
-        multicall=network.multicall3,
-        depth=network.confirmations,
-    )
 
 
 def _agreement(choice: RunChoice) -> Agreement | None:
