@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from armlx_chain.errors import DevnetError, UsageError
 from tests.reproduce import upstream_small
-from tests.reproduce.smallcopy import insert_before, literals, make_small_copy, set_constant
-from verifier.model import Role
+from tests.reproduce.smallcopy import VARIANTS, insert_before, literals, make_small_copy, set_constant
+from tests.reproduce.upstream_small import Standing
+from verifier.model import Bpb, Ending, Outcome, Reason, Role, RunRecord, Verdict
 
 SOURCE = "import time\nDEPTH = 4\nWIDTH = DEPTH * 2\n    DEPTH = 5\nclass AdamW:\n    pass\n"
+
+UNSCORED = RunRecord(
+    role=Role.BASELINE,
+    ending=Ending.CRASH,
+    detail="",
+    log_path=Path("run.log"),
+    log_sha256="",
+    wall_seconds=1,
+    cpu_seconds=1,
+    peak_memory_bytes=0,
+    clock="wall",
+)
 
 
 @pytest.mark.unit
@@ -45,6 +60,30 @@ def test_lines_go_before_the_one_line_that_was_named() -> None:
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no readable"):
         make_small_copy(tmp_path, tmp_path / "place", seconds=1, python=Path(sys.executable))
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("outcome", "reason", "expected"),
+    [
+        (Outcome.REFUTED, Reason.CAUSALITY_VIOLATED, Standing.RIGHT),
+        (Outcome.REPRODUCED, Reason.IMPROVEMENT_CONFIRMED, Standing.WRONG),
+        (Outcome.UNDECIDED, Reason.TOO_NOISY, Standing.OPEN),
+        (Outcome.UNDECIDED, Reason.VERIFIER_FAULT, Standing.WRONG),
+    ],
+)
+def test_only_a_machine_that_did_not_repeat_itself_leaves_a_program_open(
+    outcome: Outcome, reason: Reason, expected: Standing
+) -> None:
+    verdict = Verdict(outcome, reason, "", rule="", noise=None)
+    assert upstream_small.standing(VARIANTS["look-ahead"], verdict, UNSCORED) is expected
+
+
+@pytest.mark.unit
+def test_a_program_that_is_not_judged_is_right_if_it_has_a_score() -> None:
+    assert upstream_small.standing(None, None, UNSCORED) is Standing.WRONG
+    scored = replace(UNSCORED, validation=Bpb(Decimal("1.5")))
+    assert upstream_small.standing(None, None, scored) is Standing.RIGHT
 
 
 def _checkout() -> Path:

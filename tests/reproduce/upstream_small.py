@@ -12,7 +12,8 @@ prepare.py loads. Then, on this machine: the unmodified program bare and under t
 six runs (a shortcut); and the verdict for an honest variant (smaller steps, more of them), one that changes
 nothing, and one whose model looks ahead. Nothing of upstream is kept but under --keep.
 
-Exits with 1 if a verdict is not the one that is right for its program.
+Exits with 1 if a verdict is not the one that is right for its program, and with 2 if none is wrong but this
+machine was too noisy to give one: it did not repeat its own controls, which says nothing of the files.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from armlx_chain.errors import ArmlxError
@@ -37,7 +39,7 @@ from verifier.harness.logfacts import ProtocolLog
 from verifier.judging import Folders, Prepared, prepare
 from verifier.live import LivePainter
 from verifier.machine.watch import SleepWatch
-from verifier.model import Noise, Role, RunRecord, Verdict
+from verifier.model import Noise, Reason, Role, RunRecord, Verdict
 from verifier.reproduction import facts_of, judge_session, write_candidate, write_report
 from verifier.rerun import HarnessRunner
 from verifier.runstate import COMPLETE, RUNNING, SessionKeeper
@@ -63,6 +65,18 @@ class Bare:
     evaluation: float | None
 
 
+class Standing(Enum):
+    """Whether a program got what is right for it; the value is the exit status that it asks for."""
+
+    RIGHT = 0
+    WRONG = 1
+    OPEN = 2
+    """Nothing was decided, because the machine's own controls differed too much."""
+
+
+_NOT_RIGHT = (Standing.WRONG, Standing.OPEN)
+
+
 @dataclass(frozen=True)
 class Row:
     """One program: bare, under the harness, judged."""
@@ -72,7 +86,7 @@ class Row:
     record: RunRecord
     evaluation: float | None
     verdict: Verdict | None
-    right: bool
+    standing: Standing
 
     def cells(self) -> tuple[str, ...]:
         record, verdict = self.record, self.verdict
@@ -221,7 +235,7 @@ def report(checkout: Path, place: Path, options: argparse.Namespace) -> int:
         rows.append(row_of(bench, name, noise))
         say("  ".join(rows[-1].cells()))
     print(table([HEAD, *(row.cells() for row in rows)]))
-    wrong = [row.name for row in rows if not row.right]
+    wrong, undecided = ([row.name for row in rows if row.standing is kind] for kind in _NOT_RIGHT)
     print(
         "\nLeft of the bar a bare run, right of it a run under the harness; each trained by itself, so their"
         " figures differ by noise.\n'differ' is what the run under the harness printed less the trusted value"
@@ -229,7 +243,12 @@ def report(checkout: Path, place: Path, options: argparse.Namespace) -> int:
     )
     print(f"{len(wrong)} verdicts not as they should be{': ' + ', '.join(wrong) if wrong else ''}."
           f" {time.monotonic() - started:.0f} s in all.")  # fmt: skip
-    return 1 if wrong else 0
+    if undecided:
+        print(
+            f"Left open, because this machine did not repeat its own controls: {', '.join(undecided)}."
+            " Try again when it does nothing else, or with --cpu-clock or more --seconds."
+        )
+    return (Standing.WRONG if wrong else Standing.OPEN if undecided else Standing.RIGHT).value
 
 
 def prepare_bench(
@@ -270,13 +289,16 @@ def row_of(bench: Bench, name: str, noise: Noise | None) -> Row:
     else:
         verdict = bench.judged(source, name, noise)
         record = verdict.pairs[0].candidate if verdict.pairs else bench.once(Role.CANDIDATE, source, name)
-    return Row(name, bare, record, bench.line.scoring_seconds, verdict, _right(variant, verdict, record))
+    return Row(name, bare, record, bench.line.scoring_seconds, verdict, standing(variant, verdict, record))
 
 
-def _right(variant: Variant | None, verdict: Verdict | None, record: RunRecord) -> bool:
+def standing(variant: Variant | None, verdict: Verdict | None, record: RunRecord) -> Standing:
+    """What became of a program: its verdict, or its plain run where it is not judged."""
     if variant is None or verdict is None:
-        return record.validation is not None
-    return verdict.outcome.value in variant.outcomes
+        return Standing.WRONG if record.validation is None else Standing.RIGHT
+    if verdict.outcome.value in variant.outcomes:
+        return Standing.RIGHT
+    return Standing.OPEN if verdict.reason is Reason.TOO_NOISY else Standing.WRONG
 
 
 def stated(text: str, name: str) -> str | None:
