@@ -12,7 +12,7 @@ prepare.py loads. Then, on this machine: the unmodified program bare and under t
 six runs (a shortcut); and the verdict for an honest variant (smaller steps, more of them), one that changes
 nothing, and one whose model looks ahead. Nothing of upstream is kept but under --keep.
 
-Exits with 1 if a verdict is not the one that is right for its program, and with 2 if none is wrong but this
+Exits with 1 if a verdict is not the one that is right for its program, and with 3 if none is wrong but this
 machine was too noisy to give one: it did not repeat its own controls, which says nothing of the files.
 """
 
@@ -70,11 +70,8 @@ class Standing(Enum):
 
     RIGHT = 0
     WRONG = 1
-    OPEN = 2
+    OPEN = 3
     """Nothing was decided, because the machine's own controls differed too much."""
-
-
-_NOT_RIGHT = (Standing.WRONG, Standing.OPEN)
 
 
 @dataclass(frozen=True)
@@ -235,7 +232,8 @@ def report(checkout: Path, place: Path, options: argparse.Namespace) -> int:
         rows.append(row_of(bench, name, noise))
         say("  ".join(rows[-1].cells()))
     print(table([HEAD, *(row.cells() for row in rows)]))
-    wrong, undecided = ([row.name for row in rows if row.standing is kind] for kind in _NOT_RIGHT)
+    wrong = [row.name for row in rows if row.standing is Standing.WRONG]
+    undecided = [row.name for row in rows if row.standing is Standing.OPEN]
     print(
         "\nLeft of the bar a bare run, right of it a run under the harness; each trained by itself, so their"
         " figures differ by noise.\n'differ' is what the run under the harness printed less the trusted value"
